@@ -1,0 +1,295 @@
+/*
+ * The control queue of a virtio-serial device, device to driver
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/iov.h"
+#include "trace.h"
+#include "hw/virtio/virtio-serial.h"
+#include "hw/virtio/virtio-access.h"
+
+/*
+ * What can be owed for a port number. Lower bits are paid first: the driver
+ * hears of the old port's end before the new one with its number, of what a
+ * port is before its name, and of both before its connection.
+ */
+enum {
+    OWE_REMOVE  = 1 << 0,
+    OWE_ADD     = 1 << 1,
+    OWE_CONSOLE = 1 << 2,
+    OWE_DESC    = 1 << 3,
+    OWE_NAME    = 1 << 4,
+    OWE_OPEN    = 1 << 5,
+};
+
+static void owe(VirtIOSerial *vser, VirtIOSerialSlot *slot, uint8_t bits)
+{
+    slot->owed |= bits;
+    if (slot->owed && !slot->queued) {
+        slot->queued = true;
+        QSIMPLEQ_INSERT_TAIL(&vser->control.queue, slot, next);
+    }
+}
+
+/* Whom the next message is about, NULL if nothing is owed */
+static VirtIOSerialSlot *next_owed(VirtIOSerial *vser)
+{
+    VirtIOSerialControl *control = &vser->control;
+    VirtIOSerialSlot *slot;
+
+    while ((slot = QSIMPLEQ_FIRST(&control->queue)) && !slot->owed) {
+        QSIMPLEQ_REMOVE_HEAD(&control->queue, next);
+        slot->queued = false;
+    }
+    return slot;
+}
+
+/* If some of the descriptor of @slot's port was sent, it starts again */
+static void restart_desc(VirtIOSerial *vser, VirtIOSerialSlot *slot)
+{
+    if (slot == QSIMPLEQ_FIRST(&vser->control.queue)) {
+        vser->control.desc_offset = 0;
+    }
+}
+
+static VirtIOSerialSlot *slot_of(VirtIOSerialPort *port)
+{
+    return &port->vser->control.slots[port->id];
+}
+
+void virtio_serial_control_init(VirtIOSerial *vser)
+{
+    vser->control.slots = g_new0(VirtIOSerialSlot,
+                                 vser->serial.max_virtserial_ports);
+    QSIMPLEQ_INIT(&vser->control.queue);
+}
+
+void virtio_serial_control_cleanup(VirtIOSerial *vser)
+{
+    g_free(vser->control.slots);
+}
+
+void virtio_serial_control_reset(VirtIOSerial *vser)
+{
+    VirtIOSerialControl *control = &vser->control;
+    uint32_t id;
+
+    control->device_ready = false;
+    control->desc_offset = 0;
+    for (id = 0; id < vser->serial.max_virtserial_ports; id++) {
+        control->slots[id] = (VirtIOSerialSlot) {
+            .port = control->slots[id].port,
+        };
+    }
+    QSIMPLEQ_INIT(&control->queue);
+}
+
+void virtio_serial_control_device_ready(VirtIOSerial *vser)
+{
+    VirtIOSerialPort *port;
+
+    vser->control.device_ready = true;
+    QTAILQ_FOREACH(port, &vser->ports, next) {
+        owe(vser, slot_of(port), OWE_ADD);
+    }
+}
+
+void virtio_serial_control_port_ready(VirtIOSerialPort *port)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(port->vser);
+    VirtIOSerialSlot *slot = slot_of(port);
+    uint8_t bits = 0;
+
+    if (VIRTIO_SERIAL_PORT_GET_CLASS(port)->is_console) {
+        bits |= OWE_CONSOLE;
+    }
+    if (port->desc.length &&
+        virtio_vdev_has_feature(vdev, VIRTIO_CONSOLE_F_PORT_DESC)) {
+        bits |= OWE_DESC;
+        restart_desc(port->vser, slot);
+    }
+    if (port->name) {
+        bits |= OWE_NAME;
+    }
+    if (port->host_connected) {
+        bits |= OWE_OPEN;
+    }
+    slot->ready = true;
+    owe(port->vser, slot, bits);
+}
+
+void virtio_serial_control_port_added(VirtIOSerialPort *port)
+{
+    slot_of(port)->port = port;
+    if (port->vser->control.device_ready) {
+        owe(port->vser, slot_of(port), OWE_ADD);
+    }
+}
+
+void virtio_serial_control_port_removed(VirtIOSerialPort *port)
+{
+    VirtIOSerialSlot *slot = slot_of(port);
+
+    restart_desc(port->vser, slot);
+    /* An older port's end may be owed still; of this one all is settled */
+    slot->owed &= OWE_REMOVE;
+    if (slot->told) {
+        owe(port->vser, slot, OWE_REMOVE);
+    }
+    slot->port = NULL;
+    slot->told = false;
+    slot->ready = false;
+}
+
+void virtio_serial_control_port_open(VirtIOSerialPort *port)
+{
+    VirtIOSerialSlot *slot = slot_of(port);
+
+    /*
+     * Before PORT_READY it would come ahead of what the port is, and of a port
+     * that is not plugged yet or no longer there is nothing to tell.
+     */
+    if (slot->ready && slot->port == port) {
+        owe(port->vser, slot, OWE_OPEN);
+    }
+}
+
+void virtio_serial_control_loaded(VirtIOSerial *vser)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(vser);
+    VirtIOSerialPort *port;
+
+    if (!(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) ||
+        !virtio_vdev_has_feature(vdev, VIRTIO_CONSOLE_F_MULTIPORT)) {
+        return;
+    }
+    vser->control.device_ready = true;
+    QTAILQ_FOREACH(port, &vser->ports, next) {
+        slot_of(port)->told = true;
+        slot_of(port)->ready = true;
+    }
+}
+
+bool virtio_serial_control_port_known(VirtIOSerialPort *port)
+{
+    return !port->vser->control.device_ready || slot_of(port)->told;
+}
+
+/*
+ * Write the next message about @slot into @elem, and strike it off. Returns
+ * its length in bytes, 0 if @elem can't hold it.
+ */
+static size_t write_message(VirtIOSerial *vser, VirtIOSerialSlot *slot,
+                            VirtQueueElement *elem)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(vser);
+    VirtIOSerialControl *control = &vser->control;
+    VirtIOSerialPort *port = slot->port;
+    size_t room = iov_size(elem->in_sg, elem->in_num);
+    struct virtio_console_control cpkt;
+    struct virtio_console_port_desc desc;
+    uint32_t id = slot - control->slots;
+    uint8_t bit = slot->owed & -slot->owed;
+    uint16_t event, value = 1;
+    const void *data = NULL;
+    size_t used = sizeof(cpkt), len = 0;
+
+    if (room < sizeof(cpkt)) {
+        return 0;
+    }
+
+    switch (bit) {
+    case OWE_REMOVE:
+        event = VIRTIO_CONSOLE_PORT_REMOVE;
+        break;
+    case OWE_ADD:
+        event = VIRTIO_CONSOLE_PORT_ADD;
+        slot->told = true;
+        break;
+    case OWE_CONSOLE:
+        event = VIRTIO_CONSOLE_CONSOLE_PORT;
+        break;
+    case OWE_DESC:
+        event = VIRTIO_CONSOLE_PORT_DESC;
+        desc.length = cpu_to_le32(port->desc.length);
+        desc.offset = cpu_to_le32(control->desc_offset);
+        if (room <= sizeof(cpkt) + sizeof(desc)) {
+            return 0;
+        }
+        used += iov_from_buf(elem->in_sg, elem->in_num, used,
+                             &desc, sizeof(desc));
+        data = port->desc.blob + control->desc_offset;
+        len = MIN(port->desc.length - control->desc_offset, room - used);
+        control->desc_offset += len;
+        if (control->desc_offset < port->desc.length) {
+            value = 0;
+            bit = 0;    /* the rest is owed still */
+        } else {
+            control->desc_offset = 0;
+        }
+        break;
+    case OWE_NAME:
+        event = VIRTIO_CONSOLE_PORT_NAME;
+        data = port->name;
+        len = MIN(strlen(port->name) + 1, room - used);
+        break;
+    case OWE_OPEN:
+        event = VIRTIO_CONSOLE_PORT_OPEN;
+        value = port->host_connected;
+        break;
+    default:
+        g_assert_not_reached();
+    }
+    slot->owed &= ~bit;
+    used += iov_from_buf(elem->in_sg, elem->in_num, used, data, len);
+
+    virtio_stl_p(vdev, &cpkt.id, id);
+    virtio_stw_p(vdev, &cpkt.event, event);
+    virtio_stw_p(vdev, &cpkt.value, value);
+    iov_from_buf(elem->in_sg, elem->in_num, 0, &cpkt, sizeof(cpkt));
+    trace_virtio_serial_send_control_event(id, event, value);
+    return used;
+}
+
+void virtio_serial_control_pay(VirtIOSerial *vser)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(vser);
+    VirtIOSerialSlot *slot;
+    unsigned int paid = 0;
+    bool too_small = false;
+
+    /* A stopped guest's memory stays as it is; set_status() comes back */
+    if (!vdev->vm_running || !virtio_queue_ready(vser->c_ivq)) {
+        return;
+    }
+
+    while (!too_small && (slot = next_owed(vser))) {
+        VirtQueueElement *elem = virtqueue_pop(vser->c_ivq, sizeof(*elem));
+        size_t len;
+
+        if (!elem) {
+            break;
+        }
+        len = write_message(vser, slot, elem);
+        if (len) {
+            virtqueue_fill(vser->c_ivq, elem, len, paid++);
+        } else {
+            virtqueue_detach_element(vser->c_ivq, elem, 0);
+            too_small = true;
+        }
+        g_free(elem);
+    }
+
+    if (paid) {
+        virtqueue_flush(vser->c_ivq, paid);
+        virtio_notify(vdev, vser->c_ivq);
+    }
+    if (too_small) {
+        virtio_error(vdev, "virtio-serial: a control buffer is too small for "
+                     "the message that is due");
+    }
+}

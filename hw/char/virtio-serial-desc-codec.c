@@ -1,0 +1,823 @@
+/*
+ * USB descriptors for virtio-serial ports: build, check and read a blob
+ *
+ * Compiled into QEMU, guest tools, unit tests and fuzzers alike, so it takes
+ * from osdep.h nothing but the C library. Blobs are hostile: nothing is read
+ * before its length has been checked.
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "hw/virtio/virtio-serial-desc.h"
+
+/* bDescriptorType: USB 2.0, table 9-5; IAD ECN; CDC 1.1, table 24 */
+enum {
+    DT_DEVICE           = 0x01,
+    DT_CONFIGURATION    = 0x02,
+    DT_STRING           = 0x03,
+    DT_INTERFACE        = 0x04,
+    DT_ENDPOINT         = 0x05,
+    DT_INTERFACE_ASSOC  = 0x0b,
+    DT_CS_INTERFACE     = 0x24,
+};
+
+/* bLength of those that have a fixed one; an audio endpoint is 9 long */
+enum {
+    LEN_DEVICE          = 18,
+    LEN_CONFIGURATION   = 9,
+    LEN_INTERFACE       = 9,
+    LEN_ENDPOINT        = 7,
+    LEN_INTERFACE_ASSOC = 8,
+};
+
+/* bInterfaceClass and what goes with it: CDC 1.1, tables 15 to 19 and 25 */
+enum {
+    CLASS_COMMUNICATIONS    = 0x02,
+    CLASS_CDC_DATA          = 0x0a,
+    CLASS_VENDOR            = 0xff,
+    SUBCLASS_ACM            = 0x02,
+    PROTOCOL_V250           = 0x01,
+    CDC_HEADER              = 0x00,
+    CDC_CALL_MANAGEMENT     = 0x01,
+    CDC_ACM                 = 0x02,
+    CDC_UNION               = 0x06,
+    CDC_COUNTRY             = 0x07,
+    CDC_ETHERNET            = 0x0f,
+};
+
+enum {
+    EP_IN               = 0x81,
+    EP_OUT              = 0x01,
+    EP_NOTIFY           = 0x82,
+    EP_BULK             = 0x02,
+    EP_INTERRUPT        = 0x03,
+};
+
+#define LANGID_ENGLISH_US   0x0409
+#define STRING_MAX_UNITS    126
+#define REPLACEMENT_CHAR    0xfffd
+
+const VirtIOSerialDescPropInfo
+virtio_serial_desc_prop_info[VIRTIO_SERIAL_DESC_NPROPS] = {
+    [VIRTIO_SERIAL_DESC_IDS] = {
+        "desc", "give the port a USB descriptor: "
+        "idVendor:idProduct[:bcdDevice], VVVV:PPPP[:RRRR] in hex",
+    },
+    [VIRTIO_SERIAL_DESC_MANUFACTURER] = {
+        "desc-manufacturer", "descriptor's iManufacturer, UTF-8",
+    },
+    [VIRTIO_SERIAL_DESC_PRODUCT] = {
+        "desc-product", "descriptor's iProduct, UTF-8",
+    },
+    [VIRTIO_SERIAL_DESC_SERIAL] = {
+        "desc-serial", "descriptor's iSerialNumber, UTF-8: "
+        "tells two instances of one product apart",
+    },
+    [VIRTIO_SERIAL_DESC_INTERFACE] = {
+        "desc-interface", "descriptor's iInterface, UTF-8",
+    },
+    [VIRTIO_SERIAL_DESC_CLASS] = {
+        "desc-class", "descriptor's interface class: CC[:SS[:PP]] in hex, "
+        "vendor (ff:00:00, the default) or cdc-acm",
+    },
+    [VIRTIO_SERIAL_DESC_FILE] = {
+        "desc-file", "the whole descriptor blob, path or /dev/fdset/N; "
+        "excludes every other desc property",
+    },
+};
+
+/* ------------------------------------------------------------------ */
+/* Characters */
+
+/*
+ * Decode the UTF-8 character at *p, which ends with a NUL, and step over it.
+ * Returns the code point, or -1 for what RFC 3629 does not allow; *p then
+ * stands where it was.
+ */
+static int32_t utf8_next(const char **p)
+{
+    static const uint32_t lowest[] = { 0, 0x80, 0x800, 0x10000 };
+    const unsigned char *s = (const unsigned char *)*p;
+    uint32_t c = s[0];
+    int i, more;
+
+    if (c < 0x80) {
+        more = 0;
+    } else if (c >= 0xc0 && c < 0xf8) {
+        more = c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+        c &= 0x3f >> more;
+    } else {
+        return -1;
+    }
+    for (i = 1; i <= more; i++) {
+        if ((s[i] & 0xc0) != 0x80) {
+            return -1;
+        }
+        c = c << 6 | (s[i] & 0x3f);
+    }
+    if (c < lowest[more] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) {
+        return -1;
+    }
+    *p += more + 1;
+    return c;
+}
+
+/* Encode @c, at most 3 bytes if it is below 0x10000 and 4 else */
+static size_t utf8_put(uint32_t c, char *dest)
+{
+    static const unsigned char lead[] = { 0, 0xc0, 0xe0, 0xf0 };
+    int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    int i;
+
+    for (i = more; i > 0; i--) {
+        dest[i] = 0x80 | (c & 0x3f);
+        c >>= 6;
+    }
+    dest[0] = lead[more] | c;
+    return more + 1;
+}
+
+static uint16_t get_le16(const uint8_t *p)
+{
+    return p[0] | p[1] << 8;
+}
+
+static uint8_t *put_le16(uint8_t *p, uint16_t value)
+{
+    p[0] = value & 0xff;
+    p[1] = value >> 8;
+    return p + 2;
+}
+
+/* ------------------------------------------------------------------ */
+/* What is wrong */
+
+/* The tools have no G_GNUC_PRINTF */
+#define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+
+static bool PRINTF(2, 3) fail(VirtIOSerialDescError *err, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(err->text, sizeof(err->text), fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+/*
+ * Say that @prop does not accept @value: "PROP='VALUE': WHY". The value goes
+ * to logs and terminals, so what is not printable is escaped and a long one
+ * is cut.
+ */
+static bool PRINTF(4, 5) refuse(VirtIOSerialDescError *err,
+                                VirtIOSerialDescProp prop, const char *value,
+                                const char *fmt, ...)
+{
+    char shown[128], why[200];
+    size_t used = 0;
+    va_list ap;
+
+    while (*value) {
+        const char *start = value;
+        int32_t c = utf8_next(&value);
+
+        if (used > sizeof(shown) - 16) {
+            used += sprintf(shown + used, "...");
+            break;
+        }
+        if (c < 0) {
+            value++;
+        }
+        if (c < 0x20 || (c >= 0x7f && c < 0xa0)) {
+            while (start < value) {
+                used += sprintf(shown + used, "\\x%02x",
+                                (unsigned char)*start++);
+            }
+        } else {
+            used += utf8_put(c, shown + used);
+        }
+    }
+    shown[used] = '\0';
+
+    va_start(ap, fmt);
+    vsnprintf(why, sizeof(why), fmt, ap);
+    va_end(ap);
+    return fail(err, "%s='%s': %s", virtio_serial_desc_prop_info[prop].name,
+                shown, why);
+}
+
+/* ------------------------------------------------------------------ */
+/* Properties to blob */
+
+bool virtio_serial_desc_props_check(const VirtIOSerialDescProps *props,
+                                    VirtIOSerialDescError *err)
+{
+    const char *file = props->value[VIRTIO_SERIAL_DESC_FILE];
+    VirtIOSerialDescProp i;
+
+    for (i = 0; i < VIRTIO_SERIAL_DESC_FILE; i++) {
+        const char *value = props->value[i];
+
+        if (!value) {
+            continue;
+        }
+        if (file) {
+            return refuse(err, VIRTIO_SERIAL_DESC_FILE, file,
+                          "a file is the whole descriptor and excludes '%s'",
+                          virtio_serial_desc_prop_info[i].name);
+        }
+        if (!props->value[VIRTIO_SERIAL_DESC_IDS]) {
+            return refuse(err, i, value,
+                          "needs 'desc' beside it, as in desc=1209:0001");
+        }
+    }
+    return true;
+}
+
+/*
+ * Parse @value as up to @max numbers of exactly @digits hex digits each, with
+ * ':' between them, into @dest. Returns how many there are, 0 if it is
+ * anything else.
+ */
+static int parse_hex(const char *value, int digits, int max, uint16_t *dest)
+{
+    int n, i;
+
+    for (n = 0; n < max; n++) {
+        dest[n] = 0;
+        for (i = 0; i < digits; i++, value++) {
+            static const char hex[] = "0123456789abcdef0123456789ABCDEF";
+            const char *digit = *value ? strchr(hex, *value) : NULL;
+
+            if (!digit) {
+                return 0;
+            }
+            dest[n] = dest[n] << 4 | ((digit - hex) & 0xf);
+        }
+        if (*value == '\0') {
+            return n + 1;
+        }
+        if (*value++ != ':') {
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* Put @value as a string descriptor at @dest; returns its end, NULL if bad */
+static uint8_t *put_string(uint8_t *dest, VirtIOSerialDescProp prop,
+                           const char *value, VirtIOSerialDescError *err)
+{
+    const char *s = value;
+    unsigned int units = 0;
+
+    while (*s) {
+        size_t at = s - value;
+        int32_t c = utf8_next(&s);
+
+        if (c < 0) {
+            refuse(err, prop, value, "invalid UTF-8 at byte %zu; expected "
+                   "1 to %d UTF-16 units, in UTF-8", at, STRING_MAX_UNITS);
+            return NULL;
+        }
+        units += c >= 0x10000 ? 2 : 1;
+        if (units > STRING_MAX_UNITS) {
+            continue;
+        }
+        if (c >= 0x10000) {
+            c -= 0x10000;
+            put_le16(dest + 2 * units - 2, 0xd800 | c >> 10);
+            put_le16(dest + 2 * units, 0xdc00 | (c & 0x3ff));
+        } else {
+            put_le16(dest + 2 * units, c);
+        }
+    }
+    if (units == 0 || units > STRING_MAX_UNITS) {
+        refuse(err, prop, value, "%u UTF-16 units long; expected 1 to %d, "
+               "in UTF-8", units, STRING_MAX_UNITS);
+        return NULL;
+    }
+    dest[0] = 2 + 2 * units;
+    dest[1] = DT_STRING;
+    return dest + dest[0];
+}
+
+static uint8_t *put_device(uint8_t *p, const uint16_t *ids, const uint8_t *str)
+{
+    *p++ = LEN_DEVICE;
+    *p++ = DT_DEVICE;
+    p = put_le16(p, 0x0200);            /* bcdUSB */
+    *p++ = 0;                           /* bDeviceClass: per interface */
+    *p++ = 0;                           /* bDeviceSubClass */
+    *p++ = 0;                           /* bDeviceProtocol */
+    *p++ = 64;                          /* bMaxPacketSize0 */
+    p = put_le16(p, ids[0]);            /* idVendor */
+    p = put_le16(p, ids[1]);            /* idProduct */
+    p = put_le16(p, ids[2]);            /* bcdDevice */
+    *p++ = str[VIRTIO_SERIAL_DESC_MANUFACTURER];
+    *p++ = str[VIRTIO_SERIAL_DESC_PRODUCT];
+    *p++ = str[VIRTIO_SERIAL_DESC_SERIAL];
+    *p++ = 1;                           /* bNumConfigurations */
+    return p;
+}
+
+/* wTotalLength is filled in by whoever knows it */
+static uint8_t *put_configuration(uint8_t *p, uint8_t bNumInterfaces)
+{
+    *p++ = LEN_CONFIGURATION;
+    *p++ = DT_CONFIGURATION;
+    p = put_le16(p, 0);                 /* wTotalLength */
+    *p++ = bNumInterfaces;
+    *p++ = 1;                           /* bConfigurationValue */
+    *p++ = 0;                           /* iConfiguration */
+    *p++ = 0xc0;                        /* bmAttributes: self-powered */
+    *p++ = 0;                           /* bMaxPower */
+    return p;
+}
+
+static uint8_t *put_interface(uint8_t *p, uint8_t bInterfaceNumber,
+                              uint8_t bNumEndpoints, const uint16_t *class,
+                              uint8_t iInterface)
+{
+    *p++ = LEN_INTERFACE;
+    *p++ = DT_INTERFACE;
+    *p++ = bInterfaceNumber;
+    *p++ = 0;                           /* bAlternateSetting */
+    *p++ = bNumEndpoints;
+    *p++ = class[0];                    /* bInterfaceClass */
+    *p++ = class[1];                    /* bInterfaceSubClass */
+    *p++ = class[2];                    /* bInterfaceProtocol */
+    *p++ = iInterface;
+    return p;
+}
+
+static uint8_t *put_endpoint(uint8_t *p, uint8_t bEndpointAddress,
+                             uint8_t bmAttributes, uint16_t wMaxPacketSize,
+                             uint8_t bInterval)
+{
+    *p++ = LEN_ENDPOINT;
+    *p++ = DT_ENDPOINT;
+    *p++ = bEndpointAddress;
+    *p++ = bmAttributes;
+    p = put_le16(p, wMaxPacketSize);
+    *p++ = bInterval;
+    return p;
+}
+
+/* The two endpoints that are the port's byte pipe; IN is towards the guest */
+static uint8_t *put_pipe(uint8_t *p)
+{
+    p = put_endpoint(p, EP_IN, EP_BULK, 512, 0);
+    return put_endpoint(p, EP_OUT, EP_BULK, 512, 0);
+}
+
+/*
+ * An abstract control model function (CDC 1.1, 3.6.2.1): a communication
+ * interface 0, which the union makes the master of data interface 1. The
+ * notification endpoint holds a whole SERIAL_STATE, 10 bytes, and is polled
+ * every 2^(9-1) microframes, 32 ms.
+ */
+static uint8_t *put_cdc_acm(uint8_t *p, uint8_t iInterface)
+{
+    static const uint16_t communication[] = {
+        CLASS_COMMUNICATIONS, SUBCLASS_ACM, PROTOCOL_V250,
+    };
+    static const uint16_t data[] = { CLASS_CDC_DATA, 0, 0 };
+    static const uint8_t functional[] = {
+        5, DT_CS_INTERFACE, CDC_HEADER, 0x10, 0x01,     /* bcdCDC 1.10 */
+        5, DT_CS_INTERFACE, CDC_CALL_MANAGEMENT, 0, 1,  /* none; on data 1 */
+        4, DT_CS_INTERFACE, CDC_ACM, 0x02,              /* line coding, state */
+        5, DT_CS_INTERFACE, CDC_UNION, 0, 1,            /* master 0, slave 1 */
+    };
+
+    p = put_interface(p, 0, 1, communication, iInterface);
+    memcpy(p, functional, sizeof(functional));
+    p += sizeof(functional);
+    p = put_endpoint(p, EP_NOTIFY, EP_INTERRUPT, 10, 9);
+    p = put_interface(p, 1, 2, data, 0);
+    return put_pipe(p);
+}
+
+size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
+                                uint8_t *blob, VirtIOSerialDescError *err)
+{
+    const char *ids_value = props->value[VIRTIO_SERIAL_DESC_IDS];
+    const char *class_value = props->value[VIRTIO_SERIAL_DESC_CLASS];
+    uint16_t ids[3] = { [2] = 0x0100 }, class[3] = { CLASS_VENDOR };
+    uint8_t str[VIRTIO_SERIAL_DESC_NPROPS] = { 0 };
+    uint8_t *config, *p;
+    bool cdc_acm = false;
+    uint8_t index = 0;
+    VirtIOSerialDescProp i;
+
+    if (parse_hex(ids_value, 4, 3, ids) < 2) {
+        refuse(err, VIRTIO_SERIAL_DESC_IDS, ids_value, "expected VVVV:PPPP or "
+               "VVVV:PPPP:RRRR, four hex digits each, as in 1209:0001");
+        return 0;
+    }
+    if (class_value && strcmp(class_value, "cdc-acm") == 0) {
+        cdc_acm = true;
+    } else if (class_value && strcmp(class_value, "vendor") != 0 &&
+               parse_hex(class_value, 2, 3, class) == 0) {
+        refuse(err, VIRTIO_SERIAL_DESC_CLASS, class_value, "expected CC, CC:SS "
+               "or CC:SS:PP, two hex digits each, or vendor, or cdc-acm");
+        return 0;
+    }
+    for (i = VIRTIO_SERIAL_DESC_MANUFACTURER;
+         i <= VIRTIO_SERIAL_DESC_INTERFACE; i++) {
+        if (props->value[i]) {
+            str[i] = ++index;
+        }
+    }
+
+    config = put_device(blob, ids, str);
+    p = put_configuration(config, cdc_acm ? 2 : 1);
+    if (cdc_acm) {
+        p = put_cdc_acm(p, str[VIRTIO_SERIAL_DESC_INTERFACE]);
+    } else {
+        p = put_interface(p, 0, 2, class, str[VIRTIO_SERIAL_DESC_INTERFACE]);
+        p = put_pipe(p);
+    }
+    put_le16(config + 2, p - config);
+
+    *p++ = 4;
+    *p++ = DT_STRING;
+    p = put_le16(p, LANGID_ENGLISH_US);
+    for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
+        if (str[i]) {
+            p = put_string(p, i, props->value[i], err);
+            if (!p) {
+                return 0;
+            }
+        }
+    }
+    return p - blob;
+}
+
+/* ------------------------------------------------------------------ */
+/* Check */
+
+/* A blob while it is being checked */
+typedef struct Walk {
+    const uint8_t *blob;
+    size_t length;
+    size_t offset;          /* of the descriptor that is looked at */
+    VirtIOSerialDescError *err;
+    bool used[256];         /* string indices that parts 1 and 2 name */
+} Walk;
+
+static bool PRINTF(2, 3) broken(const Walk *w, const char *fmt, ...)
+{
+    char why[256];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(why, sizeof(why), fmt, ap);
+    va_end(ap);
+    return fail(w->err, "at offset %zu: %s", w->offset, why);
+}
+
+/*
+ * Is there a whole descriptor at the walk's offset, before @end? If so return
+ * it; the caller steps over its bLength.
+ */
+static const uint8_t *look(const Walk *w, size_t end, const char *what)
+{
+    size_t left = end - w->offset;
+    const uint8_t *p;
+
+    if (left < 2) {
+        broken(w, "%s: %zu of at least 2 bytes are there", what, left);
+        return NULL;
+    }
+    p = w->blob + w->offset;
+    if (p[0] < 2) {
+        broken(w, "%s: bLength is %u, less than 2", what, p[0]);
+        return NULL;
+    }
+    if (p[0] > left) {
+        broken(w, "%s: bLength is %u, but %zu bytes are there",
+               what, p[0], left);
+        return NULL;
+    }
+    return p;
+}
+
+/* look() for one whose type and length are laid down */
+static const uint8_t *look_for(const Walk *w, size_t end, const char *what,
+                               uint8_t type, uint8_t len)
+{
+    const uint8_t *p = look(w, end, what);
+
+    if (p && p[1] != type) {
+        broken(w, "%s: bDescriptorType is %02x, not %02x", what, p[1], type);
+        return NULL;
+    }
+    if (p && p[0] != len) {
+        broken(w, "%s: bLength is %u, not %u", what, p[0], len);
+        return NULL;
+    }
+    return p;
+}
+
+/* An interface has ended: did it have the endpoints that it announced? */
+static bool check_endpoints(const Walk *w, const uint8_t *interface,
+                            unsigned int endpoints)
+{
+    if (interface && interface[4] != endpoints) {
+        return broken(w, "interface %u.%u ends here: bNumEndpoints is %u, but "
+                      "it has %u", interface[2], interface[3], interface[4],
+                      endpoints);
+    }
+    return true;
+}
+
+/* What follows a configuration descriptor, up to @end (its wTotalLength) */
+static bool check_interfaces(Walk *w, size_t end, uint8_t bNumInterfaces)
+{
+    const uint8_t *interface = NULL;
+    unsigned int interfaces = 0, endpoints = 0;
+    bool seen[256] = { false };
+
+    while (w->offset < end) {
+        const uint8_t *p = look(w, end, "descriptor in a configuration");
+
+        if (!p) {
+            return false;
+        }
+        switch (p[1]) {
+        case DT_DEVICE:
+        case DT_CONFIGURATION:
+        case DT_STRING:
+            return broken(w, "bDescriptorType %02x has no place in a "
+                          "configuration", p[1]);
+        case DT_INTERFACE:
+            if (!check_endpoints(w, interface, endpoints) ||
+                !look_for(w, end, "interface", DT_INTERFACE, LEN_INTERFACE)) {
+                return false;
+            }
+            interface = p;
+            endpoints = 0;
+            interfaces += !seen[p[2]];
+            seen[p[2]] = true;
+            w->used[p[8]] = true;
+            break;
+        case DT_ENDPOINT:
+            if (!interface) {
+                return broken(w, "endpoint before any interface");
+            }
+            if (p[0] < LEN_ENDPOINT) {
+                return broken(w, "endpoint: bLength is %u, less than %u",
+                              p[0], LEN_ENDPOINT);
+            }
+            endpoints++;
+            break;
+        case DT_INTERFACE_ASSOC:
+            if (!look_for(w, end, "interface association", DT_INTERFACE_ASSOC,
+                          LEN_INTERFACE_ASSOC)) {
+                return false;
+            }
+            w->used[p[7]] = true;
+            break;
+        case DT_CS_INTERFACE:
+            if (interface && interface[5] == CLASS_COMMUNICATIONS &&
+                p[0] > 3 && (p[2] == CDC_COUNTRY || p[2] == CDC_ETHERNET)) {
+                w->used[p[3]] = true;
+            }
+            break;
+        }
+        w->offset += p[0];
+    }
+    if (!check_endpoints(w, interface, endpoints)) {
+        return false;
+    }
+    if (interfaces != bNumInterfaces) {
+        return broken(w, "configuration ends here: bNumInterfaces is %u, but "
+                      "it has %u", bNumInterfaces, interfaces);
+    }
+    if (interfaces == 0) {
+        return broken(w, "configuration ends here: it has no interface");
+    }
+    return true;
+}
+
+static bool check_configuration(Walk *w)
+{
+    const uint8_t *p = look_for(w, w->length, "configuration",
+                                DT_CONFIGURATION, LEN_CONFIGURATION);
+    size_t end;
+
+    if (!p) {
+        return false;
+    }
+    end = w->offset + get_le16(p + 2);
+    if (get_le16(p + 2) < LEN_CONFIGURATION || end > w->length) {
+        return broken(w, "configuration: wTotalLength is %u, not within %u "
+                      "and the %zu bytes that are there", get_le16(p + 2),
+                      LEN_CONFIGURATION, w->length - w->offset);
+    }
+    w->used[p[6]] = true;
+    w->offset += LEN_CONFIGURATION;
+    return check_interfaces(w, end, p[4]);
+}
+
+static bool check_string(Walk *w, unsigned int index)
+{
+    const uint8_t *p;
+    char what[16];
+
+    snprintf(what, sizeof(what), "string %u", index);
+    p = look(w, w->length, what);
+    if (!p) {
+        return false;
+    }
+    if (p[1] != DT_STRING) {
+        return broken(w, "%s: bDescriptorType is %02x, not %02x",
+                      what, p[1], DT_STRING);
+    }
+    if (p[0] % 2) {
+        return broken(w, "%s: bLength is %u, not even", what, p[0]);
+    }
+    if (index == 0 && p[0] < 4) {
+        return broken(w, "%s: no LANGID", what);
+    }
+    w->offset += p[0];
+    return true;
+}
+
+/* Parts 1 and 2: the walk ends at the strings and knows which are used */
+static bool check_descriptors(Walk *w)
+{
+    const uint8_t *p = look_for(w, w->length, "device", DT_DEVICE, LEN_DEVICE);
+    unsigned int i;
+
+    if (!p) {
+        return false;
+    }
+    if (p[17] == 0) {
+        return broken(w, "device: bNumConfigurations is 0");
+    }
+    for (i = 14; i <= 16; i++) {
+        w->used[p[i]] = true;
+    }
+    w->offset += LEN_DEVICE;
+
+    for (i = 0; i < p[17]; i++) {
+        if (!check_configuration(w)) {
+            return false;
+        }
+    }
+
+    /* 0 means no string; as an index it holds the languages of the others */
+    w->used[0] = w->offset < w->length ||
+                 memchr(w->used + 1, true, sizeof(w->used) - 1);
+    return true;
+}
+
+bool virtio_serial_desc_check(const uint8_t *blob, size_t length,
+                              VirtIOSerialDescError *err)
+{
+    Walk w = { .blob = blob, .length = length, .err = err };
+    unsigned int i;
+
+    if (length > VIRTIO_SERIAL_DESC_MAX) {
+        return fail(err, "%zu bytes long; expected at most %d",
+                    length, VIRTIO_SERIAL_DESC_MAX);
+    }
+    if (!check_descriptors(&w)) {
+        return false;
+    }
+    for (i = 0; i < 256; i++) {
+        if (w.used[i] && !check_string(&w, i)) {
+            return false;
+        }
+    }
+    if (w.offset != length) {
+        return broken(&w, "%zu bytes are left that nothing refers to",
+                      length - w.offset);
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------ */
+/* Read */
+
+void virtio_serial_desc_info(const uint8_t *blob, size_t length,
+                             VirtIOSerialDescInfo *info)
+{
+    VirtIOSerialDescError ignored;
+    Walk w = { .blob = blob, .length = length, .err = &ignored };
+    const uint8_t *interface = blob + LEN_DEVICE;
+
+    check_descriptors(&w);
+    while (interface[1] != DT_INTERFACE) {
+        interface += interface[0];
+    }
+
+    *info = (VirtIOSerialDescInfo) {
+        .bcdUSB = get_le16(blob + 2),
+        .bDeviceClass = blob[4],
+        .bDeviceSubClass = blob[5],
+        .bDeviceProtocol = blob[6],
+        .idVendor = get_le16(blob + 8),
+        .idProduct = get_le16(blob + 10),
+        .bcdDevice = get_le16(blob + 12),
+        .iManufacturer = blob[14],
+        .iProduct = blob[15],
+        .iSerialNumber = blob[16],
+        .bInterfaceNumber = interface[2],
+        .bInterfaceClass = interface[5],
+        .bInterfaceSubClass = interface[6],
+        .bInterfaceProtocol = interface[7],
+        .iInterface = interface[8],
+        .strings_offset = w.offset,
+    };
+}
+
+size_t virtio_serial_desc_string(const uint8_t *blob, size_t length,
+                                 uint8_t index, char *dest)
+{
+    VirtIOSerialDescError ignored;
+    Walk w = { .blob = blob, .length = length, .err = &ignored };
+    const uint8_t *p, *end;
+    size_t used = 0;
+    unsigned int i;
+
+    dest[0] = '\0';
+    check_descriptors(&w);
+    if (index == 0 || !w.used[index]) {
+        return 0;
+    }
+
+    p = blob + w.offset;
+    for (i = 0; i < index; i++) {
+        p += w.used[i] ? p[0] : 0;
+    }
+    for (end = p + p[0], p += 2; p < end; p += 2) {
+        uint32_t c = get_le16(p);
+
+        if (c >= 0xd800 && c < 0xe000) {
+            uint16_t low = c < 0xdc00 && end - p >= 4 ? get_le16(p + 2) : 0;
+
+            if (low >= 0xdc00 && low < 0xe000) {
+                c = 0x10000 + ((c & 0x3ff) << 10 | (low & 0x3ff));
+                p += 2;
+            } else {
+                c = REPLACEMENT_CHAR;
+            }
+        }
+        used += utf8_put(c ? c : REPLACEMENT_CHAR, dest + used);
+    }
+    dest[used] = '\0';
+    return used;
+}
+
+void virtio_serial_desc_name(const uint8_t *blob, size_t length,
+                             unsigned int number, char *dest)
+{
+    /* What udev lets into a link's name, beside characters above ASCII */
+    static const char allowed[] = "#+-.:=@_0123456789"
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    char serial[VIRTIO_SERIAL_DESC_STRING_SIZE], suffix[16] = "";
+    const char *s = serial;
+    VirtIOSerialDescInfo info;
+    size_t used, room;
+
+    virtio_serial_desc_info(blob, length, &info);
+    virtio_serial_desc_string(blob, length, info.iSerialNumber, serial);
+    if (number) {
+        snprintf(suffix, sizeof(suffix), "#%u", number);
+    }
+    room = VIRTIO_SERIAL_DESC_NAME_SIZE - 1 - strlen(suffix);
+
+    used = sprintf(dest, "usb:v%04Xp%04Xd%04Xdc%02Xdsc%02Xdp%02X"
+                   "ic%02Xisc%02Xip%02Xin%02X",
+                   info.idVendor, info.idProduct, info.bcdDevice,
+                   info.bDeviceClass, info.bDeviceSubClass,
+                   info.bDeviceProtocol, info.bInterfaceClass,
+                   info.bInterfaceSubClass, info.bInterfaceProtocol,
+                   info.bInterfaceNumber);
+    if (*s) {
+        dest[used++] = '#';
+    }
+    while (*s) {
+        const char *start = s;
+        int32_t c = utf8_next(&s);
+        size_t size = s - start;
+
+        if (used + size > room) {
+            break;
+        }
+        if (c < 0x80 && !strchr(allowed, c)) {
+            dest[used++] = '_';
+        } else {
+            memcpy(dest + used, start, size);
+            used += size;
+        }
+    }
+    strcpy(dest + used, suffix);
+}

@@ -1,0 +1,274 @@
+/*
+ * A virtio-serial port's descriptor: from properties to the blob
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/visitor.h"
+#include "monitor/monitor.h"
+#include "hw/virtio/virtio-serial.h"
+
+/* ------------------------------------------------------------------ */
+/* The blob */
+
+/* Read all of a file, at most VIRTIO_SERIAL_DESC_MAX + 1 bytes, into @buf */
+static ssize_t read_file(const char *path, uint8_t *buf)
+{
+    /* A FIFO that nobody writes to must not stop the whole machine */
+    int fd = qemu_open_old(path, O_RDONLY | O_BINARY | O_NONBLOCK);
+    ssize_t len = 0, ret;
+
+    if (fd < 0) {
+        return -errno;
+    }
+    /* Descriptors of an fdset share one offset; whoever was first moved it */
+    lseek(fd, 0, SEEK_SET);
+    do {
+        ret = RETRY_ON_EINTR(read(fd, buf + len,
+                                  VIRTIO_SERIAL_DESC_MAX + 1 - len));
+        len += MAX(ret, 0);
+    } while (ret > 0);
+    if (ret < 0) {
+        len = -errno;
+    }
+    qemu_close(fd);
+    return len;
+}
+
+static bool blob_from_file(VirtIOSerialPortDesc *desc, const char *path,
+                           Error **errp)
+{
+    g_autofree uint8_t *buf = g_malloc(VIRTIO_SERIAL_DESC_MAX + 1);
+    ssize_t len = read_file(path, buf);
+    VirtIOSerialDescError err;
+
+    if (len < 0) {
+        error_setg(errp, "desc-file='%s': could not read: %s; expected a file "
+                   "with a descriptor blob", path, strerror(-len));
+        return false;
+    }
+    if (len > VIRTIO_SERIAL_DESC_MAX) {
+        error_setg(errp, "desc-file='%s': too large; expected a descriptor "
+                   "blob of at most %d bytes", path, VIRTIO_SERIAL_DESC_MAX);
+        return false;
+    }
+    if (!virtio_serial_desc_check(buf, len, &err)) {
+        error_setg(errp, "desc-file='%s': not a well-formed descriptor blob: "
+                   "%s", path, err.text);
+        return false;
+    }
+    desc->blob = g_memdup2(buf, len);
+    desc->length = len;
+    return true;
+}
+
+static bool blob_from_props(VirtIOSerialPortDesc *desc, Error **errp)
+{
+    uint8_t buf[VIRTIO_SERIAL_DESC_BUILT_MAX];
+    VirtIOSerialDescError err;
+    size_t len = virtio_serial_desc_build(desc->props, buf, &err);
+
+    if (!len) {
+        error_setg(errp, "%s", err.text);
+        return false;
+    }
+    desc->blob = g_memdup2(buf, len);
+    desc->length = len;
+    return true;
+}
+
+static void free_props(VirtIOSerialPortDesc *desc)
+{
+    int i;
+
+    for (i = 0; desc->props && i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
+        g_free(desc->props->value[i]);
+    }
+    g_free(desc->props);
+    desc->props = NULL;
+}
+
+bool virtio_serial_desc_realize(VirtIOSerialPort *port,
+                                VirtIOSerialPort *(*find_port_by_name)(char *),
+                                Error **errp)
+{
+    VirtIOSerialPortDesc *desc = &port->desc;
+    char name[VIRTIO_SERIAL_DESC_NAME_SIZE];
+    VirtIOSerialDescError err;
+    const char *file;
+    unsigned int number = 0;
+
+    if (!desc->props) {
+        return true;
+    }
+    if (!virtio_serial_desc_props_check(desc->props, &err)) {
+        error_setg(errp, "%s", err.text);
+        return false;
+    }
+    file = desc->props->value[VIRTIO_SERIAL_DESC_FILE];
+    if (file ? !blob_from_file(desc, file, errp)
+             : !blob_from_props(desc, errp)) {
+        return false;
+    }
+    free_props(desc);
+
+    if (!port->name) {
+        do {
+            virtio_serial_desc_name(desc->blob, desc->length, number++, name);
+        } while (find_port_by_name(name));
+        port->name = g_strdup(name);
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------ */
+/* What it says */
+
+/* @index of a port's strings; free with g_free() */
+static char *get_string(VirtIOSerialPortDesc *desc, uint8_t index)
+{
+    char *string = g_malloc(VIRTIO_SERIAL_DESC_STRING_SIZE);
+
+    virtio_serial_desc_string(desc->blob, desc->length, index, string);
+    return string;
+}
+
+/* As the property's value would be written; free with g_free() */
+static char *get_value(VirtIOSerialPortDesc *desc, VirtIOSerialDescProp prop)
+{
+    VirtIOSerialDescInfo info;
+
+    if (desc->props) {
+        return g_strdup(desc->props->value[prop] ?: "");
+    }
+    if (!desc->blob) {
+        return g_strdup("");
+    }
+    virtio_serial_desc_info(desc->blob, desc->length, &info);
+    switch (prop) {
+    case VIRTIO_SERIAL_DESC_IDS:
+        return g_strdup_printf("%04x:%04x:%04x", info.idVendor,
+                               info.idProduct, info.bcdDevice);
+    case VIRTIO_SERIAL_DESC_MANUFACTURER:
+        return get_string(desc, info.iManufacturer);
+    case VIRTIO_SERIAL_DESC_PRODUCT:
+        return get_string(desc, info.iProduct);
+    case VIRTIO_SERIAL_DESC_SERIAL:
+        return get_string(desc, info.iSerialNumber);
+    case VIRTIO_SERIAL_DESC_INTERFACE:
+        return get_string(desc, info.iInterface);
+    case VIRTIO_SERIAL_DESC_CLASS:
+        return g_strdup_printf("%02x:%02x:%02x", info.bInterfaceClass,
+                               info.bInterfaceSubClass,
+                               info.bInterfaceProtocol);
+    default:
+        return g_strdup("");
+    }
+}
+
+void virtio_serial_desc_print(Monitor *mon, VirtIOSerialPort *port, int indent)
+{
+    char utf8[129];
+    int i;
+
+    if (!port->desc.blob) {
+        return;
+    }
+    /* What g_strescape() is to leave alone: one line, but legible */
+    for (i = 0; i < 128; i++) {
+        utf8[i] = 128 + i;
+    }
+    utf8[i] = '\0';
+
+    monitor_printf(mon, "%*sdescriptor %u bytes", indent, "",
+                   port->desc.length);
+    for (i = 0; i < VIRTIO_SERIAL_DESC_FILE; i++) {
+        g_autofree char *value = get_value(&port->desc, i);
+        g_autofree char *escaped = g_strescape(value, utf8);
+
+        if (*value) {
+            monitor_printf(mon, ", %s=\"%s\"",
+                           virtio_serial_desc_prop_info[i].name, escaped);
+        }
+    }
+    monitor_printf(mon, "\n");
+}
+
+/* ------------------------------------------------------------------ */
+/* Properties */
+
+/* @opaque is the property's entry in virtio_serial_desc_prop_info[] */
+static VirtIOSerialDescProp prop_of(void *opaque)
+{
+    return (VirtIOSerialDescPropInfo *)opaque - virtio_serial_desc_prop_info;
+}
+
+static void get_prop(Object *obj, Visitor *v, const char *name, void *opaque,
+                     Error **errp)
+{
+    VirtIOSerialPort *port = VIRTIO_SERIAL_PORT(obj);
+    g_autofree char *value = get_value(&port->desc, prop_of(opaque));
+
+    visit_type_str(v, name, &value, errp);
+}
+
+static void set_prop(Object *obj, Visitor *v, const char *name, void *opaque,
+                     Error **errp)
+{
+    VirtIOSerialPort *port = VIRTIO_SERIAL_PORT(obj);
+    char **slot, *value;
+
+    if (DEVICE(obj)->realized) {
+        error_setg(errp, "%s can't be set on a port that is there already: "
+                   "a descriptor does not change", name);
+        return;
+    }
+    if (!visit_type_str(v, name, &value, errp)) {
+        return;
+    }
+    if (!port->desc.props) {
+        port->desc.props = g_new0(VirtIOSerialDescProps, 1);
+    }
+    slot = &port->desc.props->value[prop_of(opaque)];
+    g_free(*slot);
+    *slot = value;
+}
+
+/* The port is finalized: what its properties hold goes with it */
+static void release_prop(Object *obj, const char *name, void *opaque)
+{
+    VirtIOSerialPortDesc *desc = &VIRTIO_SERIAL_PORT(obj)->desc;
+
+    free_props(desc);
+    g_free(desc->blob);
+    desc->blob = NULL;
+    desc->length = 0;
+}
+
+static char *get_blob(Object *obj, Error **errp)
+{
+    VirtIOSerialPort *port = VIRTIO_SERIAL_PORT(obj);
+
+    return port->desc.blob ?
+           g_base64_encode(port->desc.blob, port->desc.length) : g_strdup("");
+}
+
+void virtio_serial_desc_class_init(ObjectClass *klass)
+{
+    int i;
+
+    for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
+        const VirtIOSerialDescPropInfo *info = &virtio_serial_desc_prop_info[i];
+
+        object_class_property_add(klass, info->name, "str", get_prop, set_prop,
+                                  i == 0 ? release_prop : NULL, (void *)info);
+        object_class_property_set_description(klass, info->name, info->help);
+    }
+    object_class_property_add_str(klass, "desc-blob", get_blob, NULL);
+    object_class_property_set_description(klass, "desc-blob", "the whole "
+        "descriptor blob in base64; read-only");
+}

@@ -1,0 +1,99 @@
+/*
+ * The control queue of a virtio-serial device, device to driver
+ *
+ * What the device has to tell the driver is state, not a queue of messages: a
+ * few bits for each port number, and how far one descriptor has got. It is
+ * paid off, a control event at a time, when the driver has posted buffers.
+ * So no event is lost for want of a buffer, and neither side can make the
+ * debt grow.
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef QEMU_VIRTIO_SERIAL_CONTROL_H
+#define QEMU_VIRTIO_SERIAL_CONTROL_H
+
+#include "qemu/queue.h"
+
+typedef struct VirtIOSerial VirtIOSerial;
+typedef struct VirtIOSerialPort VirtIOSerialPort;
+
+/* A port number of the device, and what the driver is owed about it */
+typedef struct VirtIOSerialSlot {
+    /* the port that has this number, NULL if none has */
+    VirtIOSerialPort *port;
+    /* in the order in which the device began to owe */
+    QSIMPLEQ_ENTRY(VirtIOSerialSlot) next;
+    /* OWE_* bits */
+    uint8_t owed;
+    /* is it in the queue? may be so with nothing owed any more */
+    bool queued;
+    /* the driver has been told PORT_ADD of the port that is there now */
+    bool told;
+    /* and has answered with PORT_READY */
+    bool ready;
+} VirtIOSerialSlot;
+
+typedef struct VirtIOSerialControl {
+    /* the driver has sent DEVICE_READY: before that nothing is owed */
+    bool device_ready;
+    /* one for each port number that the device can have */
+    VirtIOSerialSlot *slots;
+    /* those that are owed something */
+    QSIMPLEQ_HEAD(, VirtIOSerialSlot) queue;
+    /*
+     * how much of its descriptor the first port in the queue has got, in
+     * bytes; the others got none since theirs is owed
+     */
+    uint32_t desc_offset;
+} VirtIOSerialControl;
+
+void virtio_serial_control_init(VirtIOSerial *vser);
+void virtio_serial_control_cleanup(VirtIOSerial *vser);
+
+/* The driver has forgotten everything, and nothing is owed. */
+void virtio_serial_control_reset(VirtIOSerial *vser);
+
+/*
+ * What happened, and so what is owed from now on. Nothing is sent before
+ * virtio_serial_control_pay().
+ */
+
+/* The driver sent DEVICE_READY: it is to hear of every port. */
+void virtio_serial_control_device_ready(VirtIOSerial *vser);
+
+/* The driver sent PORT_READY: it is to hear all about @port. */
+void virtio_serial_control_port_ready(VirtIOSerialPort *port);
+
+/* @port was plugged, after DEVICE_READY or before, and takes its number. */
+void virtio_serial_control_port_added(VirtIOSerialPort *port);
+
+/* @port goes, and its number is free. */
+void virtio_serial_control_port_removed(VirtIOSerialPort *port);
+
+/* The host side of @port was opened or closed. */
+void virtio_serial_control_port_open(VirtIOSerialPort *port);
+
+/*
+ * The device came in with a migration, and the stream says of the control
+ * queue only what a QEMU without this file did, nothing: a driver that runs
+ * knows every port, and nothing is owed.
+ */
+void virtio_serial_control_loaded(VirtIOSerial *vser);
+
+/*
+ * Can a message from the driver mean @port? Not if the driver has yet to hear
+ * of it: then it means an older one that had its number.
+ */
+bool virtio_serial_control_port_known(VirtIOSerialPort *port);
+
+/*
+ * Pay what is owed with the buffers that are there, and notify the driver
+ * once. A buffer that can't hold the message that is due breaks the device
+ * until it is reset (virtio 1.2, 2.1.2).
+ */
+void virtio_serial_control_pay(VirtIOSerial *vser);
+
+#endif /* QEMU_VIRTIO_SERIAL_CONTROL_H */

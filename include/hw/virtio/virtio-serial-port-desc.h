@@ -1,0 +1,48 @@
+/*
+ * A virtio-serial port's descriptor, in QEMU: from properties to the blob
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef QEMU_VIRTIO_SERIAL_PORT_DESC_H
+#define QEMU_VIRTIO_SERIAL_PORT_DESC_H
+
+#include "hw/virtio/virtio-serial-desc.h"
+#include "qom/object.h"
+
+typedef struct VirtIOSerialPort VirtIOSerialPort;
+
+/*
+ * Belongs to its port. The strings are kept until the blob is there and says
+ * the same.
+ */
+typedef struct VirtIOSerialPortDesc {
+    VirtIOSerialDescProps *props;   /* NULL: none given, or realized */
+    uint8_t *blob;                  /* NULL: no descriptor */
+    uint32_t length;                /* of blob, in bytes */
+} VirtIOSerialPortDesc;
+
+/* Give a class of ports the properties "desc", "desc-*" and "desc-blob". */
+void virtio_serial_desc_class_init(ObjectClass *klass);
+
+/**
+ * virtio_serial_desc_realize:
+ * @port: its properties are set, it is not on its bus yet
+ * @find_port_by_name: the port that has a name, NULL if none has
+ * @errp: names the property, its value and what is accepted
+ *
+ * Make the blob that the properties describe, and derive the name of a port
+ * that has a descriptor and no name.
+ *
+ * Returns: false if a property is not accepted; nothing has changed then.
+ */
+bool virtio_serial_desc_realize(VirtIOSerialPort *port,
+                                VirtIOSerialPort *(*find_port_by_name)(char *),
+                                Error **errp);
+
+/* The descriptor as one line of "info qtree"; nothing where there is none. */
+void virtio_serial_desc_print(Monitor *mon, VirtIOSerialPort *port, int indent);
+
+#endif /* QEMU_VIRTIO_SERIAL_PORT_DESC_H */

@@ -1,0 +1,280 @@
+# shellcheck shell=bash
+# What the scripts share: where things are, progress, packages, Debian sources.
+# Source it; it changes nothing by itself.
+#
+# Copyright (c) 2026 the virtio-serial-desc authors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+set -euo pipefail
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BUILD=$TOP/build
+JOBS=$(nproc)
+export LC_ALL=C.UTF-8
+mkdir -p "$BUILD/log"
+
+say()  { printf '%s\n' "$*" >&2; }
+die()  { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+
+# run_logged NAME CMD...: run CMD with its output in build/log/NAME.log and a
+# line of progress every 15 s; where it fails, show the end of the log.
+run_logged() {
+    local name=$1 log=$BUILD/log/$1.log start=$SECONDS pid rc=0
+    shift
+    say "- $name ..."
+    "$@" >"$log" 2>&1 </dev/null &
+    pid=$!
+    # The command is ours to end when we are interrupted.
+    trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
+    while kill -0 "$pid" 2>/dev/null; do
+        local i
+        for i in $(seq 75); do
+            kill -0 "$pid" 2>/dev/null || break 2
+            sleep 0.2
+        done
+        say "  $name: $((SECONDS - start)) s: $(tail -n 1 "$log" | tr '\r' '\n' |
+            tail -n 1 | cut -c 1-70)"
+    done
+    wait "$pid" || rc=$?
+    trap - INT TERM
+    if [ "$rc" != 0 ]; then
+        tail -n 25 "$log" >&2
+        die "$name failed (exit status $rc); the whole log is ${log#"$TOP"/}"
+    fi
+}
+
+# need_packages PKG...: install what is missing with apt-get; without root,
+# name it and stop.
+need_packages() {
+    local pkg missing=()
+    for pkg in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$pkg" 2>/dev/null)" = installed ] ||
+            missing+=("$pkg")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] ||
+        die "packages are missing and only root can install them: ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    [ -n "$(apt-cache policy "${missing[0]}" 2>/dev/null | grep -v '(none)' |
+        grep Candidate || true)" ] || run_logged apt-update apt-get update
+    run_logged apt-install apt-get install -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 "${missing[@]}"
+}
+
+# private_apt: make build/apt/, an apt configuration of our own with the
+# suites that the machine's own archive also serves; nothing under /etc/apt
+# changes.
+private_apt() {
+    local dir=$BUILD/apt codename main security suite key=
+    [ ! -e "$dir/ready" ] || return 0
+    say "- private apt configuration ..."
+    rm -rf "$dir"
+    mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/src"
+    codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    main=$(archive_of "$codename")
+    [ -n "$main" ] || die "apt knows no archive for $codename: see apt-get indextargets"
+    security=$(archive_of "$codename-security")
+    key=/usr/share/keyrings/debian-archive-keyring.gpg
+    [ -e "$key" ] && key="[signed-by=$key] " || key=
+    {
+        echo "deb $key$main $codename-backports main"
+        for suite in "$codename-backports" trixie trixie-updates sid; do
+            echo "deb-src $key$main $suite main"
+        done
+        [ -z "$security" ] || echo "deb-src $key$security trixie-security main"
+    } >"$dir/sources.list"
+    cat >"$dir/apt.conf" <<EOF
+Dir::Etc::SourceList "$dir/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Dir::State::Lists "$dir/lists";
+Dir::Cache "$dir/cache";
+Acquire::Languages "none";
+Acquire::Retries "3";
+EOF
+    # A suite that this archive does not serve is no failure here: what is
+    # missing for it shows where it is asked for.
+    run_logged apt-update-private sh -c "apt-get -c '$dir/apt.conf' update || true"
+    touch "$dir/ready"
+}
+
+# archive_of SUITE: the address from which this machine gets SUITE.
+archive_of() {
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
+        'Created-By: Packages' | awk -v s="$1" '$2 == s && $3 == "main" { print $1; exit }'
+}
+
+# fetch_source PACKAGE SERIES DIR: unpack the newest source package of that
+# upstream series that the archive still has into DIR, with Debian's patches
+# (upstream's tree does not configure without), and leave its version in DIR.version.
+fetch_source() {
+    local package=$1 series=$2 dir=$3 version versions
+    private_apt
+    versions=$(apt-cache -c "$BUILD/apt/apt.conf" showsrc "$package" |
+        awk '/^Version:/ { print $2 }' | sort -u |
+        awk -v s="$series" '{ v = $1; sub(/^[0-9]+:/, "", v);
+                              if (v == s || index(v, s ".") == 1 || index(v, s "+") == 1)
+                                  print $1 }' |
+        sort -rV)
+    [ -n "$versions" ] || die "the archive lists no source of $package $series"
+    for version in $versions; do
+        say "- source of $package $version ..."
+        if (cd "$BUILD/apt/src" && apt-get -c "$BUILD/apt/apt.conf" source -q \
+                --download-only "$package=$version") \
+                >"$BUILD/log/source-$package-$series.log" 2>&1; then
+            local dsc
+            dsc=$BUILD/apt/src/${package}_${version#*:}.dsc
+            rm -rf "$dir"
+            run_logged "unpack-$package-$series" \
+                dpkg-source --no-check --no-copy -x "$dsc" "$dir"
+            echo "$version" >"$dir.version"
+            return 0
+        fi
+        say "  $version can't be had ($(grep -m 1 -oE '404|Unable|Failed' \
+            "$BUILD/log/source-$package-$series.log" || echo error)); trying the next"
+    done
+    die "none of these sources of $package could be downloaded: ${versions//$'\n'/ }"
+}
+
+# ----------------------------------------------------------------------
+# A QEMU tree: build/qemu-10.0, build/qemu-10.2 or the user's own
+
+QEMU_PACKAGES=(git gcc libc6-dev pkg-config ninja-build flex bison ccache dpkg-dev
+    python3 python3-venv libglib2.0-dev libpixman-1-dev libfdt-dev zlib1g-dev
+    seabios qemu-system-data)
+QEMU_CONFIGURE=(--python=/usr/bin/python3 --target-list=x86_64-softmmu
+    --without-default-features --enable-tcg --disable-docs --disable-install-blobs
+    --enable-fdt=system --enable-pixman
+    --firmwarepath=/usr/share/seabios:/usr/share/qemu)
+
+# setup_packages: what a build of QEMU needs, with a meson that is new enough
+# (Debian 12's is not) unpacked in build/meson and not installed.
+setup_packages() {
+    need_packages "${QEMU_PACKAGES[@]}"
+    if [ ! -e "$BUILD/meson/ready" ]; then
+        private_apt
+        say "- meson ..."
+        (cd "$BUILD/apt/cache" && apt-get -q -c "$BUILD/apt/apt.conf" download \
+            "meson/$(. /etc/os-release && echo "$VERSION_CODENAME")-backports") \
+            >"$BUILD/log/meson.log" 2>&1 ||
+            die "meson can't be had from backports; see build/log/meson.log"
+        rm -rf "$BUILD/meson"
+        dpkg-deb -x "$BUILD"/apt/cache/meson_*.deb "$BUILD/meson"
+        touch "$BUILD/meson/ready"
+    fi
+    export PYTHONPATH=$BUILD/meson/usr/lib/python3/dist-packages
+    # A build in another clone of this repository finds what this one compiled.
+    export PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP CCACHE_NOHASHDIR=1
+}
+
+# patch_series VERSION: which of our patch sets fits that QEMU: the newest that
+# is not newer than it.
+patch_series() {
+    local best=10.0 s
+    for s in 10.0 10.2; do
+        [ "$(printf '%s\n' "$s" "$1" | sort -V | head -n 1)" = "$s" ] && best=$s
+    done
+    echo "$best"
+}
+
+# list_patches SERIES: the patches, in order. One in patches/SERIES/ stands in
+# for one of the same name in patches/.
+list_patches() {
+    local name
+    for name in $(cd "$TOP/patches" && find . -path './*.patch' \
+            \( -path "./$1/*" -o -not -path './*/*' \) -printf '%f\n' | sort -u); do
+        [ -e "$TOP/patches/$1/$name" ] && echo "$TOP/patches/$1/$name" ||
+            echo "$TOP/patches/$name"
+    done
+}
+
+# overlay_files: the new files, by the path that they have in a QEMU tree.
+overlay_files() {
+    (cd "$TOP" && find hw include/hw docs/system docs/specs tests/qtest tests/unit \
+        -type f -not -name run -not -name '.*' -not -name '*~' 2>/dev/null | sort)
+}
+
+tree_git() {
+    git -C "$1" -c user.name=setup -c user.email=setup@localhost \
+        -c commit.gpgsign=false -c core.autocrlf=false "${@:2}"
+}
+
+# qemu_repository TREE: have TREE be a git repository with a tag "pristine".
+qemu_repository() {
+    local tree=$1
+    tree_git "$tree" rev-parse -q --verify refs/tags/pristine >/dev/null 2>&1 &&
+        [ -e "$tree/.git" ] && return 0
+    say "- git repository in ${tree##*/} ..."
+    if [ ! -e "$tree/.git" ]; then
+        tree_git "$tree" init -q
+        tree_git "$tree" add -A -f .
+        tree_git "$tree" commit -q -m "The source as it came"
+    fi
+    tree_git "$tree" tag pristine
+}
+
+# qemu_patches TREE SERIES: have our patches be the commits after "pristine".
+# What somebody committed or changed there by hand is never thrown away.
+qemu_patches() {
+    local tree=$1 series=$2 sum patches=()
+    mapfile -t patches < <(list_patches "$series")
+    sum=$(cat "${patches[@]}" /dev/null | sha256sum | cut -c 1-16)
+    [ "$(cat "$tree/.git/desc-patches" 2>/dev/null)" != \
+      "$sum $(tree_git "$tree" rev-parse HEAD)" ] || return 0
+    if [ "$(tree_git "$tree" rev-parse HEAD)" != "$(tree_git "$tree" rev-parse pristine)" ] &&
+       [ "$(cut -d ' ' -f 2 "$tree/.git/desc-patches" 2>/dev/null)" != \
+         "$(tree_git "$tree" rev-parse HEAD)" ]; then
+        die "$tree has commits that are not in patches/: keep them with" \
+            "'scripts/refresh-patches $series' or drop them with" \
+            "'git -C $tree reset --hard pristine'"
+    fi
+    [ -z "$(tree_git "$tree" status --porcelain -uno)" ] ||
+        die "$tree has uncommitted changes: commit them and run" \
+            "'scripts/refresh-patches $series', or drop them"
+    say "- patches onto ${tree##*/} ..."
+    tree_git "$tree" reset -q --hard pristine
+    if [ ${#patches[@]} -gt 0 ]; then
+        tree_git "$tree" am -q --keep-non-patch "${patches[@]}" >"$BUILD/log/am.log" 2>&1 || {
+            tree_git "$tree" am --abort || true
+            tail -n 5 "$BUILD/log/am.log" >&2
+            die "a patch does not apply to $tree; see build/log/am.log"
+        }
+    fi
+    echo "$sum $(tree_git "$tree" rev-parse HEAD)" >"$tree/.git/desc-patches"
+}
+
+# qemu_overlay TREE: have every new file be a link in TREE.
+qemu_overlay() {
+    local tree=$1 file exclude
+    exclude=$(tree_git "$tree" rev-parse --git-path info/exclude)
+    [[ $exclude = /* ]] || exclude=$tree/$exclude
+    mkdir -p "$(dirname "$exclude")"
+    # A link to a file that is gone would break the build: drop those.
+    find "$tree/hw/char" "$tree/include/hw/virtio" "$tree/docs/system/devices" \
+        "$tree/docs/specs" "$tree/tests/qtest" "$tree/tests/unit" \
+        -xtype l -delete 2>/dev/null || true
+    while read -r file; do
+        mkdir -p "$tree/$(dirname "$file")"
+        [ "$(readlink "$tree/$file")" = "$TOP/$file" ] ||
+            ln -sfn "$TOP/$file" "$tree/$file"
+        grep -qxF "/$file" "$exclude" 2>/dev/null || echo "/$file" >>"$exclude"
+    done < <(overlay_files)
+    grep -qxF /build/ "$exclude" || echo /build/ >>"$exclude"
+}
+
+# qemu_build TREE: configure once, then ninja; emulator and tests.
+qemu_build() {
+    local tree=$1 options="${QEMU_CONFIGURE[*]} $TOP"
+    if [ "$(cat "$tree/build/desc-configured" 2>/dev/null)" != "$options" ]; then
+        rm -rf "$tree/build"
+        mkdir "$tree/build"
+        run_logged "configure-${tree##*/}" \
+            sh -c 'cd "$1" && shift && ../configure "$@"' sh "$tree/build" "${QEMU_CONFIGURE[@]}"
+        # In its build directory QEMU looks for every path below qemu-bundle/.
+        mkdir -p "$tree/build/qemu-bundle/usr/share"
+        ln -sfn /usr/share/seabios /usr/share/qemu "$tree/build/qemu-bundle/usr/share/"
+        echo "$options" >"$tree/build/desc-configured"
+    fi
+    run_logged "build-${tree##*/}" ninja -C "$tree/build"
+}
