@@ -142,11 +142,11 @@ fetch_source() {
 
 QEMU_PACKAGES=(git gcc libc6-dev pkg-config ninja-build flex bison ccache dpkg-dev
     python3 python3-venv libglib2.0-dev libpixman-1-dev libfdt-dev zlib1g-dev
-    seabios qemu-system-data)
+    seabios qemu-system-data ipxe-qemu)
 QEMU_CONFIGURE=(--python=/usr/bin/python3 --target-list=x86_64-softmmu
     --without-default-features --enable-tcg --disable-docs --disable-install-blobs
     --enable-fdt=system --enable-pixman
-    --firmwarepath=/usr/share/seabios:/usr/share/qemu)
+    --firmwarepath=/usr/share/seabios:/usr/share/qemu:/usr/lib/ipxe/qemu)
 
 # setup_packages: what a build of QEMU needs, with a meson that is new enough
 # (Debian 12's is not) unpacked in build/meson and not installed.
@@ -272,8 +272,11 @@ qemu_build() {
         run_logged "configure-${tree##*/}" \
             sh -c 'cd "$1" && shift && ../configure "$@"' sh "$tree/build" "${QEMU_CONFIGURE[@]}"
         # In its build directory QEMU looks for every path below qemu-bundle/.
-        mkdir -p "$tree/build/qemu-bundle/usr/share"
+        mkdir -p "$tree"/build/qemu-bundle/usr/{share,lib/ipxe}
         ln -sfn /usr/share/seabios /usr/share/qemu "$tree/build/qemu-bundle/usr/share/"
+        ln -sfn /usr/lib/ipxe/qemu "$tree/build/qemu-bundle/usr/lib/ipxe/"
+        # ninja, run by hand, finds meson without our PYTHONPATH.
+        echo "$PYTHONPATH" >"$(echo "$tree"/build/pyvenv/lib/python3*/site-packages)/meson.pth"
         echo "$options" >"$tree/build/desc-configured"
     fi
     run_logged "build-${tree##*/}" ninja -C "$tree/build"

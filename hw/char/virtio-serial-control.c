@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/iov.h"
 #include "trace.h"
 #include "hw/virtio/virtio-serial.h"
@@ -108,7 +109,8 @@ void virtio_serial_control_port_ready(VirtIOSerialPort *port)
         bits |= OWE_CONSOLE;
     }
     if (port->desc.length &&
-        virtio_vdev_has_feature(vdev, VIRTIO_CONSOLE_F_PORT_DESC)) {
+        virtio_vdev_has_feature(vdev, VIRTIO_CONSOLE_F_PORT_DESC) &&
+        virtio_vdev_has_feature(vdev, VIRTIO_CONSOLE_F_MULTIPORT)) {
         bits |= OWE_DESC;
         restart_desc(port->vser, slot);
     }
@@ -176,6 +178,7 @@ void virtio_serial_control_loaded(VirtIOSerial *vser)
 
 bool virtio_serial_control_port_known(VirtIOSerialPort *port)
 {
+    /* A driver that asks without DEVICE_READY has always had its answer */
     return !port->vser->control.device_ready || slot_of(port)->told;
 }
 
@@ -293,3 +296,110 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
                      "the message that is due");
     }
 }
+
+/* ------------------------------------------------------------------ */
+/* Migration */
+
+static bool control_needed(void *opaque)
+{
+    return next_owed(opaque);
+}
+
+static int control_pre_save(void *opaque)
+{
+    VirtIOSerial *vser = opaque;
+    VirtIOSerialSlot *slot;
+    uint16_t place = 0;
+    uint32_t id;
+
+    for (id = 0; id < vser->serial.max_virtserial_ports; id++) {
+        vser->control.slots[id].place = 0;
+    }
+    QSIMPLEQ_FOREACH(slot, &vser->control.queue, next) {
+        slot->place = ++place;
+    }
+    return 0;
+}
+
+/* What a port number can be owed, by what is there */
+static uint8_t payable(VirtIOSerialPort *port)
+{
+    if (!port) {
+        return OWE_REMOVE;
+    }
+    return OWE_REMOVE | OWE_ADD | OWE_CONSOLE | OWE_OPEN |
+           (port->desc.length ? OWE_DESC : 0) | (port->name ? OWE_NAME : 0);
+}
+
+static int control_post_load(void *opaque, int version_id)
+{
+    VirtIOSerial *vser = opaque;
+    VirtIOSerialControl *control = &vser->control;
+    uint32_t id, place, max = vser->serial.max_virtserial_ports;
+    g_autofree VirtIOSerialSlot **queue = g_new0(VirtIOSerialSlot *, max + 1);
+    VirtIOSerialSlot *slot;
+
+    QSIMPLEQ_INIT(&control->queue);
+    for (id = 0; id < max; id++) {
+        slot = &control->slots[id];
+        slot->queued = false;
+        if (slot->owed & ~payable(slot->port)) {
+            error_report("virtio-serial-bus: port %u is owed what it does not "
+                         "have: 0x%02x", id, slot->owed);
+            return -EINVAL;
+        }
+        if (slot->place > max || (slot->owed && !slot->place) ||
+            (slot->place && queue[slot->place])) {
+            error_report("virtio-serial-bus: port %u has no place in the "
+                         "control queue: %u", id, slot->place);
+            return -EINVAL;
+        }
+        queue[slot->place] = slot;
+    }
+    for (place = 1; place <= max; place++) {
+        if (queue[place]) {
+            queue[place]->queued = true;
+            QSIMPLEQ_INSERT_TAIL(&control->queue, queue[place], next);
+        }
+    }
+
+    slot = next_owed(vser);
+    if (control->desc_offset &&
+        (!slot || !(slot->owed & OWE_DESC) ||
+         control->desc_offset >= slot->port->desc.length)) {
+        error_report("virtio-serial-bus: no descriptor has %u bytes to come "
+                     "after", control->desc_offset);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static const VMStateDescription vmstate_slot = {
+    .name = "virtio-console-device/control/slot",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT8(owed, VirtIOSerialSlot),
+        VMSTATE_BOOL(told, VirtIOSerialSlot),
+        VMSTATE_BOOL(ready, VirtIOSerialSlot),
+        VMSTATE_UINT16(place, VirtIOSerialSlot),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+const VMStateDescription vmstate_virtio_serial_control = {
+    .name = "virtio-console-device/control",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = control_needed,
+    .pre_save = control_pre_save,
+    .post_load = control_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BOOL(control.device_ready, VirtIOSerial),
+        VMSTATE_UINT32(control.desc_offset, VirtIOSerial),
+        VMSTATE_STRUCT_VARRAY_POINTER_UINT32(control.slots, VirtIOSerial,
+                                             serial.max_virtserial_ports,
+                                             vmstate_slot, VirtIOSerialSlot),
+        VMSTATE_END_OF_LIST()
+    },
+};

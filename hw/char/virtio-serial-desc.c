@@ -9,6 +9,8 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
+#include "qemu/error-report.h"
+#include "migration/qemu-file-types.h"
 #include "monitor/monitor.h"
 #include "hw/virtio/virtio-serial.h"
 
@@ -272,3 +274,95 @@ void virtio_serial_desc_class_init(ObjectClass *klass)
     object_class_property_set_description(klass, "desc-blob", "the whole "
         "descriptor blob in base64; read-only");
 }
+
+/* ------------------------------------------------------------------ */
+/* Migration */
+
+#define DIGEST_SIZE 32
+
+/* The SHA-256 of a port's blob, of nothing where it has none */
+static void get_digest(VirtIOSerialPort *port, uint8_t *digest)
+{
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    gsize size = DIGEST_SIZE;
+
+    g_checksum_update(sum, port->desc.blob, port->desc.length);
+    g_checksum_get_digest(sum, digest, &size);
+}
+
+static bool digests_needed(void *opaque)
+{
+    return virtio_vdev_has_feature(opaque, VIRTIO_CONSOLE_F_PORT_DESC) &&
+           virtio_vdev_has_feature(opaque, VIRTIO_CONSOLE_F_MULTIPORT);
+}
+
+static int put_digests(QEMUFile *f, void *pv, size_t size,
+                       const VMStateField *field, JSONWriter *vmdesc)
+{
+    VirtIOSerial *vser = container_of(pv, VirtIOSerial, ports);
+    VirtIOSerialPort *port;
+    uint32_t count = 0;
+
+    QTAILQ_FOREACH(port, &vser->ports, next) {
+        count++;
+    }
+    qemu_put_be32(f, count);
+    QTAILQ_FOREACH(port, &vser->ports, next) {
+        uint8_t digest[DIGEST_SIZE];
+
+        get_digest(port, digest);
+        qemu_put_be32(f, port->id);
+        qemu_put_buffer(f, digest, sizeof(digest));
+    }
+    return 0;
+}
+
+/* By now the device has seen to it that the same ports are there */
+static int get_digests(QEMUFile *f, void *pv, size_t size,
+                       const VMStateField *field)
+{
+    VirtIOSerial *vser = container_of(pv, VirtIOSerial, ports);
+    uint32_t count = qemu_get_be32(f);
+
+    while (count--) {
+        uint8_t theirs[DIGEST_SIZE], ours[DIGEST_SIZE];
+        uint32_t id = qemu_get_be32(f);
+        VirtIOSerialPort *port = id < vser->bus.max_nr_ports ?
+                                 vser->control.slots[id].port : NULL;
+
+        if (!port || qemu_get_buffer(f, theirs, sizeof(theirs)) !=
+                     sizeof(theirs)) {
+            return -EINVAL;
+        }
+        get_digest(port, ours);
+        if (memcmp(ours, theirs, sizeof(ours))) {
+            error_report("virtio-serial-bus: port %u, id '%s', name '%s': its "
+                         "descriptor is not the source's", id,
+                         DEVICE(port)->id ?: "", port->name ?: "");
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+static const VMStateInfo vmstate_info_digests = {
+    .name = "descriptor digests",
+    .get = get_digests,
+    .put = put_digests,
+};
+
+const VMStateDescription vmstate_virtio_serial_desc = {
+    .name = "virtio-console-device/descriptors",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = digests_needed,
+    .fields = (const VMStateField[]) {
+        {
+            .name = "digests",
+            .info = &vmstate_info_digests,
+            .flags = VMS_SINGLE,
+            .offset = offsetof(VirtIOSerial, ports),
+        },
+        VMSTATE_END_OF_LIST()
+    },
+};

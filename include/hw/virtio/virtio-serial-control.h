@@ -15,6 +15,7 @@
 #ifndef QEMU_VIRTIO_SERIAL_CONTROL_H
 #define QEMU_VIRTIO_SERIAL_CONTROL_H
 
+#include "migration/vmstate.h"
 #include "qemu/queue.h"
 
 typedef struct VirtIOSerial VirtIOSerial;
@@ -34,6 +35,8 @@ typedef struct VirtIOSerialSlot {
     bool told;
     /* and has answered with PORT_READY */
     bool ready;
+    /* where in the queue, from 1; set and meant for migration only */
+    uint16_t place;
 } VirtIOSerialSlot;
 
 typedef struct VirtIOSerialControl {
@@ -82,6 +85,9 @@ void virtio_serial_control_port_open(VirtIOSerialPort *port);
  * knows every port, and nothing is owed.
  */
 void virtio_serial_control_loaded(VirtIOSerial *vser);
+
+/* A subsection, sent when something is owed: who is owed what, and in order. */
+extern const VMStateDescription vmstate_virtio_serial_control;
 
 /*
  * Can a message from the driver mean @port? Not if the driver has yet to hear

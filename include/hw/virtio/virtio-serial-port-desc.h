@@ -10,6 +10,7 @@
 #define QEMU_VIRTIO_SERIAL_PORT_DESC_H
 
 #include "hw/virtio/virtio-serial-desc.h"
+#include "migration/vmstate.h"
 #include "qom/object.h"
 
 typedef struct VirtIOSerialPort VirtIOSerialPort;
@@ -44,5 +45,11 @@ bool virtio_serial_desc_realize(VirtIOSerialPort *port,
 
 /* The descriptor as one line of "info qtree"; nothing where there is none. */
 void virtio_serial_desc_print(Monitor *mon, VirtIOSerialPort *port, int indent);
+
+/*
+ * A subsection, sent when the driver has taken the feature: it was told each
+ * port's descriptor, so the destination's ports must have the same.
+ */
+extern const VMStateDescription vmstate_virtio_serial_desc;
 
 #endif /* QEMU_VIRTIO_SERIAL_PORT_DESC_H */
