@@ -203,10 +203,12 @@ tree_git() {
 # qemu_repository TREE: have TREE be a git repository with a tag "pristine".
 qemu_repository() {
     local tree=$1
-    tree_git "$tree" rev-parse -q --verify refs/tags/pristine >/dev/null 2>&1 &&
-        [ -e "$tree/.git" ] && return 0
+    ! tree_git "$tree" rev-parse -q --verify refs/tags/pristine >/dev/null 2>&1 ||
+        [ ! -e "$tree/.git" ] || return 0
     say "- git repository in ${tree##*/} ..."
-    if [ ! -e "$tree/.git" ]; then
+    if [ ! -e "$tree/.git" ] || ! tree_git "$tree" rev-parse -q --verify HEAD >/dev/null; then
+        # One without a commit is ours, from a run that was interrupted.
+        rm -rf "$tree/.git"
         tree_git "$tree" init -q
         tree_git "$tree" add -A -f .
         tree_git "$tree" commit -q -m "The source as it came"
@@ -215,33 +217,42 @@ qemu_repository() {
 }
 
 # qemu_patches TREE SERIES: have our patches be the commits after "pristine".
-# What somebody committed or changed there by hand is never thrown away.
+# What somebody committed or changed there by hand is never thrown away. The
+# stamp says which patches led to which commit, or that they are being applied.
 qemu_patches() {
-    local tree=$1 series=$2 sum patches=()
+    local tree=$1 series=$2 stamp=$1/.git/desc-patches sum head patches=()
     mapfile -t patches < <(list_patches "$series")
-    sum=$(cat "${patches[@]}" /dev/null | sha256sum | cut -c 1-16)
-    [ "$(cat "$tree/.git/desc-patches" 2>/dev/null)" != \
-      "$sum $(tree_git "$tree" rev-parse HEAD)" ] || return 0
-    if [ "$(tree_git "$tree" rev-parse HEAD)" != "$(tree_git "$tree" rev-parse pristine)" ] &&
-       [ "$(cut -d ' ' -f 2 "$tree/.git/desc-patches" 2>/dev/null)" != \
-         "$(tree_git "$tree" rev-parse HEAD)" ]; then
-        die "$tree has commits that are not in patches/: keep them with" \
-            "'scripts/refresh-patches $series' or drop them with" \
-            "'git -C $tree reset --hard pristine'"
-    fi
-    [ -z "$(tree_git "$tree" status --porcelain -uno)" ] ||
-        die "$tree has uncommitted changes: commit them and run" \
-            "'scripts/refresh-patches $series', or drop them"
+    sum=$(patches_sum "$series")
+    head=$(tree_git "$tree" rev-parse HEAD)
+    [ "$(cat "$stamp" 2>/dev/null)" != "$sum $head" ] || return 0
+    case $(cat "$stamp" 2>/dev/null) in
+    applying) ;;
+    *" $head"|"")
+        [ -e "$stamp" ] || [ "$head" = "$(tree_git "$tree" rev-parse pristine)" ] ||
+            die "$tree has commits after 'pristine': move that tag to where" \
+                "the patches are to go, with 'git -C $tree tag -f pristine'"
+        [ -z "$(tree_git "$tree" status --porcelain -uno)" ] ||
+            die "$tree has uncommitted changes: commit them and run" \
+                "'scripts/refresh-patches $series', or drop them" ;;
+    *)  die "$tree has commits that are not in patches/: keep them with" \
+            "'scripts/refresh-patches $series', or drop them with" \
+            "'git -C $tree reset --hard pristine && rm $stamp'" ;;
+    esac
     say "- patches onto ${tree##*/} ..."
+    echo applying >"$stamp"
+    tree_git "$tree" am --quit >/dev/null 2>&1 || true
     tree_git "$tree" reset -q --hard pristine
-    if [ ${#patches[@]} -gt 0 ]; then
-        tree_git "$tree" am -q --keep-non-patch "${patches[@]}" >"$BUILD/log/am.log" 2>&1 || {
-            tree_git "$tree" am --abort || true
-            tail -n 5 "$BUILD/log/am.log" >&2
-            die "a patch does not apply to $tree; see build/log/am.log"
-        }
+    if ! tree_git "$tree" am -q --keep-non-patch "${patches[@]}" >"$BUILD/log/am.log" 2>&1; then
+        tree_git "$tree" am --abort || true
+        tail -n 5 "$BUILD/log/am.log" >&2
+        die "a patch does not apply to $tree; see build/log/am.log"
     fi
-    echo "$sum $(tree_git "$tree" rev-parse HEAD)" >"$tree/.git/desc-patches"
+    echo "$sum $(tree_git "$tree" rev-parse HEAD)" >"$stamp"
+}
+
+# patches_sum SERIES: what tells one set of patches from another
+patches_sum() {
+    list_patches "$1" | xargs -d '\n' cat | sha256sum | cut -c 1-16
 }
 
 # qemu_overlay TREE: have every new file be a link in TREE.
@@ -280,4 +291,19 @@ qemu_build() {
         echo "$options" >"$tree/build/desc-configured"
     fi
     run_logged "build-${tree##*/}" ninja -C "$tree/build"
+}
+
+# qemu_stock SERIES: build the same source without our changes, with the same
+# options, in build/stock-SERIES, and print the emulator's path.
+qemu_stock() {
+    local tree=$BUILD/stock-$1 ours=$BUILD/qemu-$1
+    "$TOP/scripts/setup" "$1" >/dev/null
+    setup_packages
+    [ -e "$tree/VERSION" ] && [ -e "$tree/.git" ] || {
+        rm -rf "$tree"
+        tree_git "$ours" worktree prune
+        tree_git "$ours" worktree add -q --detach "$tree" pristine
+    }
+    qemu_build "$tree"
+    echo "$tree/build/qemu-system-x86_64"
 }

@@ -65,7 +65,7 @@ struct virtio_console_port_desc {
  * Ethernet Networking functional descriptor (CDC 1.1, 5.2.3).
  */
 
-/* What is wrong, as one line of UTF-8 without a newline or control characters */
+/* What is wrong, as one line of UTF-8 without control characters */
 typedef struct VirtIOSerialDescError {
     char text[384];
 } VirtIOSerialDescError;

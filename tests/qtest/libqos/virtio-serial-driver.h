@@ -1,0 +1,215 @@
+/*
+ * libqos driver for virtio-serial: the control queues, and data of ports
+ *
+ * The driver does nothing by itself: a test says which buffers the device gets
+ * and when, which messages are sent, and takes each event in turn. So it can
+ * also misbehave as a test wants it to.
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_LIBQOS_VIRTIO_SERIAL_DRIVER_H
+#define TESTS_LIBQOS_VIRTIO_SERIAL_DRIVER_H
+
+#include "virtio.h"
+#include "libqos-malloc.h"
+#include "standard-headers/linux/virtio_console.h"
+
+/* How long the device has for anything that it must do */
+#define QVSER_TIMEOUT_US    (30 * 1000 * 1000)
+
+/* Segments that one control buffer can be made of */
+#define QVSER_SEGMENTS_MAX  8
+
+typedef struct QVSerSegment {
+    uint32_t len;
+    bool device_reads;      /* as no part of a buffer on c_ivq should be */
+} QVSerSegment;
+
+/* An event: a control message from the device */
+typedef struct QVSerEvent {
+    uint32_t id;
+    uint16_t event;
+    uint16_t value;
+    uint32_t used;          /* the message's length, by the used ring */
+    uint32_t room;          /* the buffer's length */
+    uint32_t length;        /* of the payload, what follows the header */
+    uint8_t *payload;       /* valid until the next event is taken */
+} QVSerEvent;
+
+typedef struct QVSerBuffer QVSerBuffer;
+
+typedef struct QVSerDriver {
+    /* The test's, before qvser_start() */
+    uint64_t refuse;        /* features not to take, though offered */
+    uint32_t data_ports;    /* ports with a smaller number get data queues */
+    /* The test's, at any time */
+    bool keep;              /* a buffer is not posted again at once */
+
+    /* The driver's */
+    QTestState *qts;
+    QVirtioDevice *vdev;
+    QGuestAllocator *alloc;
+    QVirtQueue *c_ivq, *c_ovq;
+    QVirtQueue **ivqs, **ovqs;
+    QVSerBuffer **buffers;  /* on c_ivq, by their first descriptor */
+    GQueue *kept;           /* first descriptors of those not given back */
+    uint64_t out;           /* guest address of the message to the device */
+    uint8_t *in;            /* the last message from the device */
+    bool interrupted;       /* since c_ivq was last found empty */
+} QVSerDriver;
+
+/**
+ * qvser_new:
+ * @qts: the QEMU that the device is in
+ * @vdev: the device
+ * @alloc: for rings and buffers
+ *
+ * Returns: a driver that has not touched the device yet; qvser_free() it.
+ */
+QVSerDriver *qvser_new(QTestState *qts, QVirtioDevice *vdev,
+                       QGuestAllocator *alloc);
+
+void qvser_free(QVSerDriver *drv);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(QVSerDriver, qvser_free)
+
+/**
+ * qvser_start:
+ * @drv: the driver
+ *
+ * Reset the device, take what features it offers but for those that
+ * @drv->refuse, INDIRECT_DESC and EVENT_IDX name, set up the queues and set
+ * DRIVER_OK. No buffers are posted, no message is sent. May be called again.
+ */
+void qvser_start(QVSerDriver *drv);
+
+/**
+ * qvser_negotiated:
+ * @drv: a started driver
+ * @feature: number of a feature bit
+ *
+ * Returns: whether device and driver agreed on the feature.
+ */
+bool qvser_negotiated(QVSerDriver *drv, unsigned int feature);
+
+/**
+ * qvser_add_buffer:
+ * @drv: a started driver
+ * @segments: what it is made of
+ * @nr_segments: how many
+ *
+ * Post one buffer on c_ivq. Its segments are apart from each other in memory,
+ * and nothing but what the used ring tells may have been written when it
+ * comes back.
+ */
+void qvser_add_buffer(QVSerDriver *drv, const QVSerSegment *segments,
+                      unsigned int nr_segments);
+
+/**
+ * qvser_add_buffers:
+ * @drv: a started driver
+ * @count: how many
+ * @len: how many bytes each
+ *
+ * Post buffers of one segment on c_ivq.
+ */
+void qvser_add_buffers(QVSerDriver *drv, unsigned int count, uint32_t len);
+
+/**
+ * qvser_give_back:
+ * @drv: a started driver
+ *
+ * Post the buffers that came back while @drv->keep was set.
+ */
+void qvser_give_back(QVSerDriver *drv);
+
+/**
+ * qvser_send:
+ * @drv: a started driver
+ * @id: of the port
+ * @event: VIRTIO_CONSOLE_...
+ * @value: of the event
+ *
+ * Send a control message, and wait until the device has taken it.
+ */
+void qvser_send(QVSerDriver *drv, uint32_t id, uint16_t event, uint16_t value);
+
+/**
+ * qvser_poll:
+ * @drv: a started driver
+ * @ev: filled if there is one
+ *
+ * Take the next event if there is one already. Its buffer is posted again
+ * unless @drv->keep. Checked on the way: that the device interrupts, and that
+ * it writes nothing beyond what it says.
+ *
+ * Returns: whether there was one.
+ */
+bool qvser_poll(QVSerDriver *drv, QVSerEvent *ev);
+
+/**
+ * qvser_next:
+ * @drv: a started driver
+ * @ev: filled
+ *
+ * Like qvser_poll(), but wait until there is one.
+ */
+void qvser_next(QVSerDriver *drv, QVSerEvent *ev);
+
+/**
+ * qvser_settle:
+ * @drv: a started driver
+ *
+ * Return once the device has done all that it was notified for.
+ */
+void qvser_settle(QVSerDriver *drv);
+
+/**
+ * qvser_wait_broken:
+ * @drv: a started driver of a modern device
+ *
+ * Wait until the device asks for a reset.
+ */
+void qvser_wait_broken(QVSerDriver *drv);
+
+/**
+ * qvser_read:
+ * @drv: a started driver
+ * @id: of a port below @drv->data_ports
+ * @data: filled
+ * @len: how many bytes
+ *
+ * Post a buffer for data to the guest and wait until something is in it.
+ *
+ * Returns: how many bytes there are.
+ */
+size_t qvser_read(QVSerDriver *drv, uint32_t id, void *data, size_t len);
+
+/**
+ * qvser_write:
+ * @drv: a started driver
+ * @id: of a port below @drv->data_ports
+ * @data: the bytes
+ * @len: how many bytes
+ *
+ * Send data to the host, and wait until the device has taken it.
+ */
+void qvser_write(QVSerDriver *drv, uint32_t id, const void *data, size_t len);
+
+/**
+ * qvser_migrated:
+ * @drv: a started driver
+ * @qts: the QEMU that the guest has been migrated to
+ * @vdev: the device there
+ * @alloc: of that machine, not used so far
+ *
+ * Go on where the guest was stopped, as a guest does, without a word to the
+ * device.
+ */
+void qvser_migrated(QVSerDriver *drv, QTestState *qts, QVirtioDevice *vdev,
+                    QGuestAllocator *alloc);
+
+#endif /* TESTS_LIBQOS_VIRTIO_SERIAL_DRIVER_H */

@@ -1,0 +1,730 @@
+/*
+ * QTest testcase for virtio-serial: descriptors of ports
+ *
+ * Each case drives the device with a driver of its own, which takes one event
+ * at a time and has as few, small and odd buffers as the case is about.
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/socket.h>
+#include <glib/gstdio.h>
+#include "libqtest-single.h"
+#include "qemu/bswap.h"
+#include "qemu/module.h"
+#include "qobject/qdict.h"
+#include "libqos/virtio-serial.h"
+#include "virtio-serial-utils.h"
+
+/*
+ * The feature
+ */
+
+/* @arg: whether the device is to offer the feature; nobody takes it */
+static void test_not_negotiated(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+
+    g_assert_cmpint(!!(qvirtio_get_features(drv->vdev) & PORT_DESC), ==,
+                    !!arg);
+    drv->refuse = PORT_DESC;
+    vser_restart(drv, 4, LARGE);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    vser_port_ready(drv, 1);
+    vser_expect_name(drv, 1, NAME("A"));
+    vser_expect_nothing(drv);
+}
+
+/*
+ * A driver without MULTIPORT has one port, which works, and no control queues.
+ * The feature means nothing then, even to one that sets up those queues.
+ */
+static void test_without_multiport(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    VSerHost *host = vser_host_new();
+    QVSerEvent ev;
+    char data[8];
+
+    qtest_qmp_device_add(drv->qts, "virtconsole", "port0",
+                         "{ 'bus': 'vser0.0', 'chardev': 'host',"
+                         " 'desc': '1209:0001' }");
+    vser_host_connect(host);
+    drv->refuse = MULTIPORT;
+    drv->data_ports = 1;
+    vser_restart(drv, 4, LARGE);
+
+    qvser_write(drv, 0, "to host", 8);
+    g_assert_cmpint(recv(host->fd, data, 8, MSG_WAITALL), ==, 8);
+    g_assert_cmpstr(data, ==, "to host");
+    g_assert_cmpint(send(host->fd, "to vm", 6, 0), ==, 6);
+    g_assert_cmpint(qvser_read(drv, 0, data, sizeof(data)), ==, 6);
+    g_assert_cmpstr(data, ==, "to vm");
+
+    vser_device_ready(drv);
+    vser_port_ready(drv, 0);
+    qvser_settle(drv);
+    while (qvser_poll(drv, &ev)) {
+        g_assert_cmpuint(ev.event, !=, VIRTIO_CONSOLE_PORT_DESC);
+    }
+    vser_unplug(drv->qts, 0);
+    vser_host_free(host);
+}
+
+/* Offered to nobody who could not use it: @arg is not looked at */
+static void test_not_offered(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    QVirtioSerial *serial = obj;
+
+    g_assert_cmphex(qvirtio_get_features(serial->vdev) & PORT_DESC, ==, 0);
+}
+
+/* The newest machine type without the feature in every QEMU that has it */
+static void *use_old_machine(GString *cmd_line, void *arg)
+{
+    const char *machine = arg;
+
+    if (!qtest_has_machine(machine)) {
+        return NULL;
+    }
+    /* The last -M counts */
+    g_string_append_printf(cmd_line, " -M %s", machine);
+    return arg;
+}
+
+static void test_old_machine(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    if (!arg) {
+        g_test_skip("this QEMU has no such machine type");
+        return;
+    }
+    test_not_negotiated(obj, NULL, alloc);
+}
+
+/*
+ * Order of events
+ */
+
+#define MIXED_PORTS \
+    "-chardev ringbuf,id=ring0 -chardev ringbuf,id=ring2 " \
+    "-device virtconsole,bus=vser0.0,id=port0,nr=0,chardev=ring0," \
+    "desc=1209:0001,desc-serial=console " \
+    "-device virtserialport,bus=vser0.0,id=port2,nr=2,chardev=ring2," \
+    "desc=1209:0001,desc-serial=open " \
+    "-device virtserialport,bus=vser0.0,id=port1,nr=1,name=plain " \
+    "-device virtserialport,bus=vser0.0,id=port4,nr=4 " \
+    DESCRIBED(3, "closed")
+
+static void expect_mixed_ports(QVSerDriver *drv)
+{
+    vser_expect_add(drv, 0);
+    vser_expect_add(drv, 2);
+    vser_expect_add(drv, 1);
+    vser_expect_add(drv, 4);
+    vser_expect_add(drv, 3);
+}
+
+static void expect_console(QVSerDriver *drv)
+{
+    vser_expect_console(drv, 0);
+    vser_expect_identity(drv, 0, "console");
+    vser_expect_open(drv, 0, true);
+}
+
+/* A port at a time: each is told what it is before the driver goes on */
+static void test_order(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 8, LARGE);
+
+    vser_expect_nothing(drv);
+    vser_device_ready(drv);
+    expect_mixed_ports(drv);
+    vser_expect_nothing(drv);
+
+    vser_port_ready(drv, 0);
+    expect_console(drv);
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 2);
+    vser_expect_identity(drv, 2, "open");
+    vser_expect_open(drv, 2, true);
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 1);
+    vser_expect_name(drv, 1, "plain");
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 4);
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 3);
+    vser_expect_identity(drv, 3, "closed");
+    vser_expect_nothing(drv);
+}
+
+/* Several ports owed at once, and no buffer: first come, first served */
+static void test_first_come(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+
+    drv->keep = true;
+    vser_restart(drv, 5, 64);
+    vser_device_ready(drv);
+    expect_mixed_ports(drv);
+    vser_port_ready(drv, 3);
+    vser_port_ready(drv, 1);
+    vser_port_ready(drv, 0);
+    vser_expect_nothing(drv);
+
+    drv->keep = false;
+    qvser_give_back(drv);
+    vser_expect_identity(drv, 3, "closed");
+    vser_expect_name(drv, 1, "plain");
+    expect_console(drv);
+    vser_expect_nothing(drv);
+}
+
+/* What a driver says of ports that it has not been told of means nothing */
+static void test_unknown_ports(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 4, LARGE);
+
+    /* A driver that asks without DEVICE_READY has always had its answer */
+    vser_port_ready(drv, 1);
+    vser_expect_identity(drv, 1, "A");
+    vser_expect_nothing(drv);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    vser_port_ready(drv, 2);
+    vser_port_ready(drv, 0x10000);
+    vser_port_ready(drv, VIRTIO_CONSOLE_BAD_ID);
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 1);
+    vser_expect_identity(drv, 1, "A");
+    vser_expect_nothing(drv);
+}
+
+/*
+ * Fragments
+ */
+
+/* Buffers of one size: those about the size of the message are of interest */
+static void test_fragments(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(GBytes) blob = vser_make_blob("A");
+    uint32_t whole = FRAGMENT_HEADER + g_bytes_get_size(blob);
+    const uint32_t sizes[] = {
+        17, 18, 24, 31, whole - 1, whole, whole + 1, LARGE, 0x20000,
+    };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+        vser_restart(drv, 2, sizes[i]);
+        vser_expect_only_port(drv, 1, "A");
+    }
+}
+
+/* Each buffer of another size */
+static void test_mixed_fragments(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    static const uint32_t sizes[] = { 24, 17, 40, 18, 19 };
+    int i;
+
+    qvser_start(drv);
+    for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+        qvser_add_buffers(drv, 1, sizes[i]);
+    }
+    vser_expect_only_port(drv, 1, "A");
+}
+
+/* Each buffer of several segments, which end anywhere */
+static void test_segments(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    static const QVSerSegment segments[][QVSER_SEGMENTS_MAX] = {
+        { { 1 }, { 3 }, { 3 }, { 2 }, { 5 }, { 1 }, { 1 }, { 1 } },
+        { { 8 }, { 8 }, { 1 }, { 1 }, { 1 }, { 1 }, { 1 }, { 30 } },
+        { { 16 }, { 7 }, { 7 }, { 7 }, { 7 }, { 7 }, { 7 }, { 7 } },
+    };
+    int i;
+
+    qvser_start(drv);
+    for (i = 0; i < ARRAY_SIZE(segments); i++) {
+        qvser_add_buffer(drv, segments[i], QVSER_SEGMENTS_MAX);
+    }
+    vser_expect_only_port(drv, 1, "A");
+}
+
+/* One buffer or two, given back as late as can be */
+static void test_few_buffers(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(GBytes) blob = vser_make_blob("A");
+    unsigned int count, i;
+    uint32_t offset;
+    bool last;
+
+    drv->keep = true;
+    for (count = 1; count <= 2; count++) {
+        vser_restart(drv, count, 24);
+        vser_device_ready(drv);
+        vser_expect_add(drv, 1);
+        qvser_give_back(drv);
+        vser_port_ready(drv, 1);
+        for (offset = 0, last = false, i = 0; !last; i++) {
+            if (i == count) {
+                vser_expect_nothing(drv);
+                qvser_give_back(drv);
+                i = 0;
+            }
+            last = vser_expect_fragment(drv, 1, blob, &offset);
+        }
+        vser_expect_nothing(drv);
+    }
+}
+
+/* A driver that asks again, in the middle, is told from the start */
+static void test_ask_again(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(GBytes) blob = vser_make_blob("A");
+    uint32_t offset = 0;
+
+    drv->keep = true;
+    vser_restart(drv, 3, 24);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    vser_port_ready(drv, 1);
+    vser_expect_fragment(drv, 1, blob, &offset);
+    vser_expect_fragment(drv, 1, blob, &offset);
+    vser_expect_nothing(drv);
+
+    drv->keep = false;
+    vser_port_ready(drv, 1);
+    qvser_give_back(drv);
+    vser_expect_identity(drv, 1, "A");
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 1);
+    vser_expect_identity(drv, 1, "A");
+    vser_expect_nothing(drv);
+}
+
+/*
+ * Names and properties
+ */
+
+/* A property of port @id */
+static char *get_property(uint32_t id, const char *property)
+{
+    g_autofree char *path = g_strdup_printf("/machine/peripheral/port%u", id);
+    QDict *response = qmp("{ 'execute': 'qom-get', 'arguments': {"
+                          " 'path': %s, 'property': %s } }", path, property);
+    char *value = g_strdup(qdict_get_str(response, "return"));
+
+    qobject_unref(response);
+    return value;
+}
+
+static void assert_property(uint32_t id, const char *property,
+                            const char *expected)
+{
+    g_autofree char *value = get_property(id, property);
+
+    g_assert_cmpstr(value, ==, expected);
+}
+
+/* A name that is taken gets a number, the lowest that is free */
+static void test_names(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 4, LARGE);
+
+    vser_plug_described(drv->qts, 1, "A");
+    vser_plug_described(drv->qts, 2, "A");
+    vser_plug_described(drv->qts, 3, "A");
+    vser_plug(drv->qts, 4, "desc", "1209:0001", "desc-serial", "A",
+              "name", "mine", NULL);
+    vser_plug(drv->qts, 5, "desc", "abcd:ef01:0234",
+              "desc-class", "0a:0b:0c", NULL);
+    vser_plug(drv->qts, 6, "desc", "abcd:ef01:0234",
+              "desc-class", "0a:0b:0c", NULL);
+    assert_property(1, "name", NAME("A"));
+    assert_property(2, "name", NAME("A#1"));
+    assert_property(3, "name", NAME("A#2"));
+    assert_property(4, "name", "mine");
+    assert_property(5, "name",
+                    "usb:vABCDpEF01d0234dc00dsc00dp00ic0Aisc0Bip0Cin00");
+    assert_property(6, "name",
+                    "usb:vABCDpEF01d0234dc00dsc00dp00ic0Aisc0Bip0Cin00#1");
+
+    vser_unplug(drv->qts, 2);
+    vser_plug_described(drv->qts, 2, "A");
+    assert_property(2, "name", NAME("A#1"));
+
+    vser_unplug(drv->qts, 1);
+    vser_unplug(drv->qts, 2);
+    vser_unplug(drv->qts, 3);
+    vser_unplug(drv->qts, 4);
+    vser_unplug(drv->qts, 5);
+    vser_unplug(drv->qts, 6);
+}
+
+/* A name is cut to the buffer, even to nothing */
+static void test_cut_name(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    static const uint32_t sizes[] = { 8, 9, 16, 61, 62, 63 };
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    int i;
+
+    drv->refuse = PORT_DESC;
+    for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+        vser_restart(drv, 1, sizes[i]);
+        vser_device_ready(drv);
+        vser_expect_add(drv, 1);
+        vser_port_ready(drv, 1);
+        vser_expect_name(drv, 1, NAME("A"));
+        vser_expect_nothing(drv);
+    }
+}
+
+/* What management software sees is what the driver is told */
+static void test_qom(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(GBytes) blob = vser_make_blob("A");
+    g_autofree char *encoded = get_property(1, "desc-blob");
+    g_autofree char *qtree = qtest_hmp(global_qtest, "info qtree");
+    gsize size, decoded_size;
+    const void *data = g_bytes_get_data(blob, &size);
+    g_autofree guchar *decoded = g_base64_decode(encoded, &decoded_size);
+
+    g_assert_cmpmem(decoded, decoded_size, data, size);
+    assert_property(1, "name", NAME("A"));
+    g_assert_nonnull(strstr(qtree, "1209:0001"));
+}
+
+/*
+ * device_add of port 1 fails, and the message tells the property and its value,
+ * nothing is left of the port.
+ */
+static void refuse(QVSerDriver *drv, const char *desc, const char *property,
+                   const char *value)
+{
+    QDict *args = qdict_new();
+    QDict *error;
+    const char *message;
+    /* A message shows no more than the start of a long value */
+    g_autofree char *shown = g_strndup(value, 80);
+
+    qdict_put_str(args, "driver", "virtserialport");
+    qdict_put_str(args, "bus", "vser0.0");
+    qdict_put_str(args, "id", "port1");
+    qdict_put_int(args, "nr", 1);
+    if (desc) {
+        qdict_put_str(args, "desc", desc);
+    }
+    qdict_put_str(args, property, value);
+    error = qtest_qmp_assert_failure_ref(drv->qts, "{ 'execute': 'device_add',"
+                                         " 'arguments': %p }", args);
+    message = qdict_get_str(error, "desc");
+    g_test_message("%s", message);
+    g_assert_cmpstr(qdict_get_str(error, "class"), ==, "GenericError");
+    g_assert_nonnull(strstr(message, property));
+    g_assert_nonnull(strstr(message, shown));
+    g_assert_null(strchr(message, '\n'));
+    qobject_unref(error);
+
+    vser_plug_described(drv->qts, 1, "good");
+    vser_expect_add(drv, 1);
+    vser_unplug(drv->qts, 1);
+    vser_expect_remove(drv, 1);
+}
+
+#define UNITS_126 \
+    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_" \
+    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+
+static void test_bad_properties(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
+    static const struct {
+        const char *desc, *property, *value;
+    } bad[] = {
+        { NULL, "desc", "1209" },
+        { NULL, "desc", "1209:" },
+        { NULL, "desc", ":0001" },
+        { NULL, "desc", "1209:1" },
+        { NULL, "desc", "01209:0001" },
+        { NULL, "desc", "1209:000g" },
+        { NULL, "desc", "0x12:0001" },
+        { NULL, "desc", "1209:0001:" },
+        { NULL, "desc", "1209:0001:01" },
+        { NULL, "desc", "1209:0001:0100:0" },
+        { NULL, "desc", " 1209:0001" },
+        { NULL, "desc-manufacturer", "M" },
+        { NULL, "desc-product", "P" },
+        { NULL, "desc-serial", "S" },
+        { NULL, "desc-interface", "I" },
+        { NULL, "desc-class", "vendor" },
+        { "1209:0001", "desc-class", "usb" },
+        { "1209:0001", "desc-class", "1" },
+        { "1209:0001", "desc-class", "100" },
+        { "1209:0001", "desc-class", "ff:" },
+        { "1209:0001", "desc-class", "ff:00:00:00" },
+        { "1209:0001", "desc-class", "ff:0:0" },
+        { "1209:0001", "desc-manufacturer", UNITS_126 "7" },
+        { "1209:0001", "desc-product", UNITS_126 "7" },
+        { "1209:0001", "desc-serial", UNITS_126 "7" },
+        { "1209:0001", "desc-interface", UNITS_126 "7" },
+        { "1209:0001", "desc-file", "/dev/null" },
+    };
+    int i;
+
+    vser_device_ready(drv);
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        refuse(drv, bad[i].desc, bad[i].property, bad[i].value);
+    }
+    vser_expect_nothing(drv);
+}
+
+/*
+ * desc-file
+ */
+
+/* A new file with @size bytes of @blob and then @extra bytes of 0 */
+static char *write_file(GBytes *blob, gsize size, gsize extra)
+{
+    static const uint8_t zeroes[VIRTIO_SERIAL_DESC_MAX + 1];
+    const void *data = g_bytes_get_data(blob, NULL);
+    char *path;
+    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(write(fd, data, size), ==, size);
+    g_assert_cmpint(write(fd, zeroes, extra), ==, extra);
+    close(fd);
+    return path;
+}
+
+/* The longest blob that there can be: bytes that only its class understands */
+static GBytes *make_longest_blob(void)
+{
+    static const uint8_t device[] = {
+        18, 1, 0x00, 0x02, 0, 0, 0, 64, 0x09, 0x12, 0x01, 0x00, 0x00, 0x01,
+        0, 0, 0, 1,
+    };
+    static const uint8_t interface[] = { 9, 4, 0, 0, 0, 0xff, 0, 0, 0 };
+    uint8_t configuration[] = { 9, 2, 0, 0, 1, 1, 0, 0xc0, 0 };
+    GByteArray *blob = g_byte_array_new();
+
+    stw_le_p(configuration + 2, VIRTIO_SERIAL_DESC_MAX - sizeof(device));
+    g_byte_array_append(blob, device, sizeof(device));
+    g_byte_array_append(blob, configuration, sizeof(configuration));
+    g_byte_array_append(blob, interface, sizeof(interface));
+    while (blob->len < VIRTIO_SERIAL_DESC_MAX) {
+        uint8_t vendor[255] = {
+            MIN(sizeof(vendor), VIRTIO_SERIAL_DESC_MAX - blob->len), 0x24
+        };
+
+        g_byte_array_append(blob, vendor, vendor[0]);
+    }
+    return g_byte_array_free_to_bytes(blob);
+}
+
+static void test_file(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 4, LARGE);
+    g_autoptr(GBytes) blob = vser_make_blob("file");
+    g_autofree char *path = write_file(blob, g_bytes_get_size(blob), 0);
+
+    vser_plug(drv->qts, 1, "desc-file", path, NULL);
+    g_unlink(path);
+    vser_expect_only_port(drv, 1, "file");
+    vser_unplug(drv->qts, 1);
+}
+
+/* The longest blob: in one buffer, and in as many as it takes */
+static void test_longest(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    static const uint32_t sizes[] = {
+        FRAGMENT_HEADER + VIRTIO_SERIAL_DESC_MAX, LARGE, 256
+    };
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(GBytes) blob = make_longest_blob();
+    g_autofree char *path = write_file(blob, g_bytes_get_size(blob), 0);
+    int i;
+
+    vser_plug(drv->qts, 1, "desc-file", path, "name", "longest", NULL);
+    g_unlink(path);
+    for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+        vser_restart(drv, 2, sizes[i]);
+        vser_device_ready(drv);
+        vser_expect_add(drv, 1);
+        vser_port_ready(drv, 1);
+        vser_expect_blob(drv, 1, blob, 0);
+        vser_expect_name(drv, 1, "longest");
+        vser_expect_nothing(drv);
+    }
+    vser_unplug(drv->qts, 1);
+}
+
+/* A file that QEMU itself could not open */
+static void test_fdset(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 4, LARGE);
+    g_autoptr(GBytes) blob = vser_make_blob("fdset");
+    g_autofree char *path = write_file(blob, g_bytes_get_size(blob), 0);
+    int fd = open(path, O_RDONLY);
+
+    g_unlink(path);
+    g_assert_cmpint(fd, >=, 0);
+    qtest_qmp_fds_assert_success(drv->qts, &fd, 1, "{ 'execute': 'add-fd',"
+                                 " 'arguments': { 'fdset-id': 7 } }");
+    close(fd);
+    vser_plug(drv->qts, 1, "desc-file", "/dev/fdset/7", NULL);
+    vser_expect_only_port(drv, 1, "fdset");
+    vser_unplug(drv->qts, 1);
+    vser_expect_remove(drv, 1);
+    qtest_qmp_assert_success(drv->qts, "{ 'execute': 'remove-fd',"
+                             " 'arguments': { 'fdset-id': 7 } }");
+}
+
+static void test_bad_files(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
+    g_autoptr(GBytes) blob = vser_make_blob("A");
+    gsize size = g_bytes_get_size(blob);
+    const struct {
+        gsize size, extra;
+    } bad[] = {
+        { 0, 0 },
+        { size - 1, 0 },
+        { size, 1 },
+        { size, VIRTIO_SERIAL_DESC_MAX + 1 - size },
+    };
+    int i;
+
+    vser_device_ready(drv);
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        g_autofree char *path = write_file(blob, bad[i].size, bad[i].extra);
+
+        refuse(drv, NULL, "desc-file", path);
+        g_unlink(path);
+    }
+    refuse(drv, NULL, "desc-file", "/nonexistent/blob");
+    refuse(drv, NULL, "desc-file", "/dev/fdset/99");
+    vser_expect_nothing(drv);
+}
+
+/*
+ * The connection and the data
+ */
+
+/* @arg: whether the port has a descriptor; the data path is the same */
+static void test_data(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    VSerHost *host = vser_host_new();
+    g_autofree uint8_t *sent = g_malloc(LARGE * 8);
+    g_autofree uint8_t *got = g_malloc0(LARGE * 8);
+    size_t len;
+    int i;
+
+    for (i = 0; i < LARGE * 8; i++) {
+        sent[i] = g_test_rand_int();
+    }
+    if (arg) {
+        vser_plug(drv->qts, 1, "chardev", "host", "desc", "1209:0001",
+                  "desc-serial", "data", NULL);
+    } else {
+        vser_plug(drv->qts, 1, "chardev", "host", "name", "data", NULL);
+    }
+    drv->data_ports = 2;
+    vser_restart(drv, 4, LARGE);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    vser_port_ready(drv, 1);
+    if (arg) {
+        vser_expect_identity(drv, 1, "data");
+    } else {
+        vser_expect_name(drv, 1, "data");
+    }
+    vser_expect_nothing(drv);
+    vser_host_connect(host);
+    vser_expect_open(drv, 1, true);
+    vser_port_open(drv, 1);
+
+    for (i = 0; i < 8; i++) {
+        qvser_write(drv, 1, sent + i * LARGE, LARGE);
+    }
+    len = recv(host->fd, got, LARGE * 8, MSG_WAITALL);
+    g_assert_cmpmem(got, len, sent, LARGE * 8);
+
+    memset(got, 0, LARGE * 8);
+    g_assert_cmpint(send(host->fd, sent, LARGE * 8, 0), ==, LARGE * 8);
+    for (len = 0; len < LARGE * 8; ) {
+        len += qvser_read(drv, 1, got + len, MIN(1000, LARGE * 8 - len));
+    }
+    g_assert_cmpmem(got, len, sent, LARGE * 8);
+
+    vser_host_disconnect(host);
+    vser_expect_open(drv, 1, false);
+    vser_unplug(drv->qts, 1);
+    vser_expect_remove(drv, 1);
+    vser_host_free(host);
+}
+
+/*
+ * Registration
+ */
+
+#define YES ((void *)true)
+
+static const VSerCase cases[] = {
+    { "negotiation/refused", test_not_negotiated, YES,
+      .ports = DESCRIBED(1, "A") },
+    { "negotiation/off", test_not_negotiated,
+      .properties = "port-descriptors=off", .ports = DESCRIBED(1, "A"),
+      .legacy = true },
+    { "negotiation/one-port", test_not_offered, .properties = "max_ports=1" },
+    { "negotiation/without-multiport", test_without_multiport,
+      .legacy = true },
+    { "negotiation/pc-i440fx-9.2", test_old_machine, (void *)"pc-i440fx-9.2",
+      .before = use_old_machine, .ports = DESCRIBED(1, "A"),
+      .arch = "x86_64" },
+    { "negotiation/pc-q35-9.2", test_old_machine, (void *)"pc-q35-9.2",
+      .before = use_old_machine, .ports = DESCRIBED(1, "A"),
+      .arch = "x86_64" },
+    { "negotiation/virt-9.2", test_old_machine, (void *)"virt-9.2",
+      .before = use_old_machine, .ports = DESCRIBED(1, "A"),
+      .arch = "aarch64" },
+    { "negotiation/pseries-9.2", test_old_machine, (void *)"pseries-9.2",
+      .before = use_old_machine, .ports = DESCRIBED(1, "A"),
+      .arch = "ppc64" },
+    { "order/ports", test_order, .ports = MIXED_PORTS, .legacy = true },
+    { "order/first-come", test_first_come, .ports = MIXED_PORTS },
+    { "order/unknown-ports", test_unknown_ports, .ports = DESCRIBED(1, "A") },
+    { "order/ask-again", test_ask_again, .ports = DESCRIBED(1, "A") },
+    { "fragments/sizes", test_fragments, .ports = DESCRIBED(1, "A"),
+      .legacy = true },
+    { "fragments/mixed", test_mixed_fragments, .ports = DESCRIBED(1, "A") },
+    { "fragments/segments", test_segments, .ports = DESCRIBED(1, "A") },
+    { "fragments/few-buffers", test_few_buffers, .ports = DESCRIBED(1, "A") },
+    { "name/taken", test_names },
+    { "name/cut", test_cut_name, .ports = DESCRIBED(1, "A") },
+    { "properties/qom", test_qom, .ports = DESCRIBED(1, "A") },
+    { "properties/bad", test_bad_properties },
+    { "file/path", test_file },
+    { "file/fdset", test_fdset },
+    { "file/longest", test_longest },
+    { "file/bad", test_bad_files },
+    { "data/described", test_data, YES },
+    { "data/plain", test_data, .legacy = true },
+};
+
+static void register_virtio_serial_desc_test(void)
+{
+    vser_add_cases("desc", cases, ARRAY_SIZE(cases));
+}
+
+libqos_init(register_virtio_serial_desc_test);

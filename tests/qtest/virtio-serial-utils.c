@@ -1,0 +1,370 @@
+/*
+ * Helpers of the virtio-serial testcases: what driver, device and user say
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <glib/gstdio.h>
+#include "libqtest-single.h"
+#include "qemu/bswap.h"
+#include "qemu/cutils.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "libqos/virtio-serial.h"
+#include "virtio-serial-utils.h"
+
+/*
+ * Blobs
+ */
+
+/* The fields are those of USB 2.0, chapter 9, in their order */
+GBytes *vser_make_blob(const char *serial)
+{
+    static const uint8_t fixed[] = {
+        /* bLength, DEVICE, bcdUSB, class, subclass, protocol, packet size */
+        18, 1, 0x00, 0x02, 0, 0, 0, 64,
+        /* idVendor, idProduct, bcdDevice */
+        0x09, 0x12, 0x01, 0x00, 0x00, 0x01,
+        /* iManufacturer, iProduct, iSerialNumber, bNumConfigurations */
+        0, 0, 1, 1,
+        /* bLength, CONFIGURATION, wTotalLength, bNumInterfaces */
+        9, 2, 32, 0, 1,
+        /* bConfigurationValue, iConfiguration, bmAttributes, bMaxPower */
+        1, 0, 0xc0, 0,
+        /* bLength, INTERFACE, number, alternate, bNumEndpoints, class, i */
+        9, 4, 0, 0, 2, 0xff, 0, 0, 0,
+        /* bLength, ENDPOINT, address, bulk, wMaxPacketSize, bInterval */
+        7, 5, 0x81, 2, 0x00, 0x02, 0,
+        7, 5, 0x01, 2, 0x00, 0x02, 0,
+        /* bLength, STRING, LANGID */
+        4, 3, 0x09, 0x04,
+    };
+    uint8_t header[] = { 2 + 2 * strlen(serial), 3 };
+    GByteArray *blob = g_byte_array_new();
+    const char *c;
+
+    g_byte_array_append(blob, fixed, sizeof(fixed));
+    g_byte_array_append(blob, header, sizeof(header));
+    for (c = serial; *c; c++) {
+        g_byte_array_append(blob, (const uint8_t []) { *c, 0 }, 2);
+    }
+    return g_byte_array_free_to_bytes(blob);
+}
+
+/*
+ * What the driver says
+ */
+
+QVSerDriver *vser_new_driver(void *obj, QGuestAllocator *alloc)
+{
+    QVirtioSerial *serial = obj;
+
+    return qvser_new(global_qtest, serial->vdev, alloc);
+}
+
+void vser_restart(QVSerDriver *drv, unsigned int count, uint32_t len)
+{
+    qvser_start(drv);
+    qvser_add_buffers(drv, count, len);
+}
+
+QVSerDriver *vser_start(void *obj, QGuestAllocator *alloc,
+                        unsigned int count, uint32_t len)
+{
+    QVSerDriver *drv = vser_new_driver(obj, alloc);
+
+    vser_restart(drv, count, len);
+    return drv;
+}
+
+void vser_device_ready(QVSerDriver *drv)
+{
+    qvser_send(drv, VIRTIO_CONSOLE_BAD_ID, VIRTIO_CONSOLE_DEVICE_READY, 1);
+}
+
+void vser_port_ready(QVSerDriver *drv, uint32_t id)
+{
+    qvser_send(drv, id, VIRTIO_CONSOLE_PORT_READY, 1);
+}
+
+void vser_port_open(QVSerDriver *drv, uint32_t id)
+{
+    qvser_send(drv, id, VIRTIO_CONSOLE_PORT_OPEN, 1);
+}
+
+/*
+ * What the device says
+ */
+
+static void expect(QVSerDriver *drv, uint32_t id, uint16_t event,
+                   uint16_t value)
+{
+    QVSerEvent ev;
+
+    qvser_next(drv, &ev);
+    g_assert_cmpuint(ev.id, ==, id);
+    g_assert_cmpuint(ev.event, ==, event);
+    g_assert_cmpuint(ev.value, ==, value);
+    g_assert_cmpuint(ev.length, ==, 0);
+}
+
+void vser_expect_nothing(QVSerDriver *drv)
+{
+    QVSerEvent ev;
+
+    qvser_settle(drv);
+    g_assert_false(qvser_poll(drv, &ev));
+}
+
+bool vser_check_fragment(const QVSerEvent *ev, GBytes *blob, uint32_t *offset)
+{
+    gsize size;
+    const uint8_t *data = g_bytes_get_data(blob, &size);
+    uint32_t len = MIN(ev->room - FRAGMENT_HEADER, size - *offset);
+
+    g_assert_cmpuint(ev->event, ==, VIRTIO_CONSOLE_PORT_DESC);
+    g_assert_cmpuint(ev->used, ==, FRAGMENT_HEADER + len);
+    g_assert_cmpuint(ldl_le_p(ev->payload), ==, size);
+    g_assert_cmpuint(ldl_le_p(ev->payload + 4), ==, *offset);
+    g_assert_cmpmem(ev->payload + 8, len, data + *offset, len);
+    *offset += len;
+    g_assert_cmpuint(ev->value, ==, *offset == size);
+    return *offset == size;
+}
+
+bool vser_expect_fragment(QVSerDriver *drv, uint32_t id, GBytes *blob,
+                          uint32_t *offset)
+{
+    QVSerEvent ev;
+
+    qvser_next(drv, &ev);
+    g_assert_cmpuint(ev.id, ==, id);
+    return vser_check_fragment(&ev, blob, offset);
+}
+
+void vser_expect_blob(QVSerDriver *drv, uint32_t id, GBytes *blob,
+                      uint32_t offset)
+{
+    while (!vser_expect_fragment(drv, id, blob, &offset)) {
+        /* until the last one */
+    }
+}
+
+void vser_check_name(const QVSerEvent *ev, const char *name)
+{
+    uint32_t len = MIN(ev->room - sizeof(struct virtio_console_control),
+                       strlen(name) + 1);
+
+    g_assert_cmpuint(ev->event, ==, VIRTIO_CONSOLE_PORT_NAME);
+    g_assert_cmpuint(ev->value, ==, 1);
+    g_assert_cmpmem(ev->payload, ev->length, name, len);
+}
+
+void vser_expect_name(QVSerDriver *drv, uint32_t id, const char *name)
+{
+    QVSerEvent ev;
+
+    qvser_next(drv, &ev);
+    g_assert_cmpuint(ev.id, ==, id);
+    vser_check_name(&ev, name);
+}
+
+void vser_expect_identity(QVSerDriver *drv, uint32_t id, const char *serial)
+{
+    g_autoptr(GBytes) blob = vser_make_blob(serial);
+    g_autofree char *name = g_strdup_printf(NAME("%s"), serial);
+
+    vser_expect_blob(drv, id, blob, 0);
+    vser_expect_name(drv, id, name);
+}
+
+void vser_expect_add(QVSerDriver *drv, uint32_t id)
+{
+    expect(drv, id, VIRTIO_CONSOLE_PORT_ADD, 1);
+}
+
+void vser_expect_remove(QVSerDriver *drv, uint32_t id)
+{
+    expect(drv, id, VIRTIO_CONSOLE_PORT_REMOVE, 1);
+}
+
+void vser_expect_console(QVSerDriver *drv, uint32_t id)
+{
+    expect(drv, id, VIRTIO_CONSOLE_CONSOLE_PORT, 1);
+}
+
+void vser_expect_open(QVSerDriver *drv, uint32_t id, bool open)
+{
+    expect(drv, id, VIRTIO_CONSOLE_PORT_OPEN, open);
+}
+
+void vser_expect_only_port(QVSerDriver *drv, uint32_t id, const char *serial)
+{
+    vser_device_ready(drv);
+    vser_expect_add(drv, id);
+    vser_port_ready(drv, id);
+    vser_expect_identity(drv, id, serial);
+    vser_expect_nothing(drv);
+}
+
+/*
+ * What the user does
+ */
+
+void vser_plug(QTestState *qts, uint32_t id, ...)
+{
+    g_autofree char *name = g_strdup_printf("port%u", id);
+    QDict *args = qdict_new();
+    const char *property;
+    va_list ap;
+
+    qdict_put_str(args, "bus", "vser0.0");
+    qdict_put_str(args, "id", name);
+    qdict_put_int(args, "nr", id);
+    va_start(ap, id);
+    while ((property = va_arg(ap, const char *))) {
+        qdict_put_str(args, property, va_arg(ap, const char *));
+    }
+    va_end(ap);
+    qtest_qmp_device_add_qdict(qts, "virtserialport", args);
+    qobject_unref(args);
+}
+
+void vser_plug_described(QTestState *qts, uint32_t id, const char *serial)
+{
+    vser_plug(qts, id, "desc", "1209:0001", "desc-serial", serial, NULL);
+}
+
+void vser_unplug(QTestState *qts, uint32_t id)
+{
+    g_autofree char *name = g_strdup_printf("port%u", id);
+
+    qtest_qmp_device_del(qts, name);
+}
+
+/*
+ * The other end of a port
+ */
+
+VSerHost *vser_host_new(void)
+{
+    VSerHost *host = g_new0(VSerHost, 1);
+
+    host->dir = g_dir_make_tmp("virtio-serial-test-XXXXXX", NULL);
+    g_assert_nonnull(host->dir);
+    host->path = g_build_filename(host->dir, "host", NULL);
+    host->fd = -1;
+    qtest_qmp_assert_success(global_qtest,
+                             "{ 'execute': 'chardev-add', 'arguments': {"
+                             " 'id': 'host', 'backend': { 'type': 'socket',"
+                             " 'data': { 'server': true, 'wait': false,"
+                             " 'addr': { 'type': 'unix', 'data': {"
+                             " 'path': %s } } } } } }", host->path);
+    return host;
+}
+
+/* Whether QEMU has noticed that the host side is there */
+static bool host_is_connected(void)
+{
+    QDict *response = qmp("{ 'execute': 'query-chardev' }");
+    const QListEntry *entry;
+    bool connected = false;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(response, "return"), entry) {
+        QDict *chardev = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (g_str_equal(qdict_get_str(chardev, "label"), "host")) {
+            connected = !g_str_has_prefix(qdict_get_str(chardev, "filename"),
+                                          "disconnected:");
+        }
+    }
+    qobject_unref(response);
+    return connected;
+}
+
+static void host_wait(bool connected)
+{
+    gint64 start = g_get_monotonic_time();
+
+    while (host_is_connected() != connected) {
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+}
+
+void vser_host_connect(VSerHost *host)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+    g_assert_cmpint(strlen(host->path), <, sizeof(addr.sun_path));
+    pstrcpy(addr.sun_path, sizeof(addr.sun_path), host->path);
+    host->fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    g_assert_cmpint(host->fd, >=, 0);
+    g_assert_cmpint(connect(host->fd, (struct sockaddr *)&addr, sizeof(addr)),
+                    ==, 0);
+    host_wait(true);
+}
+
+void vser_host_disconnect(VSerHost *host)
+{
+    close(host->fd);
+    host->fd = -1;
+    host_wait(false);
+}
+
+void vser_host_free(VSerHost *host)
+{
+    if (host->fd >= 0) {
+        vser_host_disconnect(host);
+    }
+    qtest_qmp_assert_success(global_qtest,
+                             "{ 'execute': 'chardev-remove', 'arguments': {"
+                             " 'id': 'host' } }");
+    g_unlink(host->path);
+    g_rmdir(host->dir);
+    g_free(host->path);
+    g_free(host->dir);
+    g_free(host);
+}
+
+/*
+ * Registration
+ */
+
+/* virtio-mmio, as libqos drives it, is legacy always */
+#define LEGACY_PCI  "-global virtio-serial-pci.disable-modern=on "
+
+static void add_case(const char *group, const VSerCase *c, bool legacy)
+{
+    g_autofree char *name = g_strdup_printf("%s%s/%s", group,
+                                            legacy ? "-legacy" : "", c->name);
+    g_autofree char *more = g_strconcat(legacy ? LEGACY_PCI : "", c->ports,
+                                        NULL);
+    QOSGraphTestOptions opts = {
+        .edge.extra_device_opts = c->properties,
+        .edge.after_cmd_line = more,
+        .before = c->before,
+        .arg = c->arg,
+    };
+
+    qos_add_test(name, "virtio-serial", c->run, &opts);
+}
+
+void vser_add_cases(const char *group, const VSerCase *cases, size_t count)
+{
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        if (cases[i].arch && !g_str_equal(cases[i].arch, qtest_get_arch())) {
+            continue;
+        }
+        add_case(group, &cases[i], false);
+        if (cases[i].legacy) {
+            add_case(group, &cases[i], true);
+        }
+    }
+}
