@@ -94,35 +94,63 @@ static void free_props(VirtIOSerialPortDesc *desc)
     desc->props = NULL;
 }
 
+/* Name @port by its descriptor, but neither @reserved nor as another port */
+static void derive_name(VirtIOSerialPort *port, const char *reserved,
+                        VirtIOSerialPort *(*find_port_by_name)(char *))
+{
+    VirtIOSerialPortDesc *desc = &port->desc;
+    char name[VIRTIO_SERIAL_DESC_NAME_SIZE];
+    unsigned int number = 0;
+
+    g_free(port->name);
+    port->name = NULL;
+    do {
+        virtio_serial_desc_name(desc->blob, desc->length, number++, name);
+    } while (find_port_by_name(name) || !g_strcmp0(name, reserved));
+    port->name = g_strdup(name);
+    desc->name_derived = true;
+}
+
+/*
+ * The user gave a port a name that another one has by its descriptor: that one
+ * gives way, as long as no guest can have been told.
+ */
+static void make_way(char *name,
+                     VirtIOSerialPort *(*find_port_by_name)(char *))
+{
+    VirtIOSerialPort *other = find_port_by_name(name);
+
+    if (other && other->desc.name_derived &&
+        !phase_check(PHASE_MACHINE_READY)) {
+        derive_name(other, name, find_port_by_name);
+    }
+}
+
 bool virtio_serial_desc_realize(VirtIOSerialPort *port,
                                 VirtIOSerialPort *(*find_port_by_name)(char *),
                                 Error **errp)
 {
     VirtIOSerialPortDesc *desc = &port->desc;
-    char name[VIRTIO_SERIAL_DESC_NAME_SIZE];
     VirtIOSerialDescError err;
     const char *file;
-    unsigned int number = 0;
 
-    if (!desc->props) {
-        return true;
+    if (desc->props) {
+        if (!virtio_serial_desc_props_check(desc->props, &err)) {
+            error_setg(errp, "%s", err.text);
+            return false;
+        }
+        file = desc->props->value[VIRTIO_SERIAL_DESC_FILE];
+        if (file ? !blob_from_file(desc, file, errp)
+                 : !blob_from_props(desc, errp)) {
+            return false;
+        }
+        free_props(desc);
     }
-    if (!virtio_serial_desc_props_check(desc->props, &err)) {
-        error_setg(errp, "%s", err.text);
-        return false;
-    }
-    file = desc->props->value[VIRTIO_SERIAL_DESC_FILE];
-    if (file ? !blob_from_file(desc, file, errp)
-             : !blob_from_props(desc, errp)) {
-        return false;
-    }
-    free_props(desc);
 
-    if (!port->name) {
-        do {
-            virtio_serial_desc_name(desc->blob, desc->length, number++, name);
-        } while (find_port_by_name(name));
-        port->name = g_strdup(name);
+    if (port->name) {
+        make_way(port->name, find_port_by_name);
+    } else if (desc->blob) {
+        derive_name(port, NULL, find_port_by_name);
     }
     return true;
 }

@@ -370,6 +370,14 @@ static void test_names(void *obj, void *arg, QGuestAllocator *alloc)
     vser_unplug(drv->qts, 6);
 }
 
+/* Whichever comes first, a name that the user gave is the port's */
+static void test_given_name(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    assert_property(1, "name", NAME("A#1"));
+    assert_property(2, "name", NAME("A"));
+    assert_property(3, "name", NAME("A#2"));
+}
+
 /* A name is cut to the buffer, even to nothing */
 static void test_cut_name(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -711,6 +719,10 @@ static const VSerCase cases[] = {
     { "fragments/segments", test_segments, .ports = DESCRIBED(1, "A") },
     { "fragments/few-buffers", test_few_buffers, .ports = DESCRIBED(1, "A") },
     { "name/taken", test_names },
+    { "name/given", test_given_name,
+      .ports = DESCRIBED(1, "A")
+               " -device virtserialport,bus=vser0.0,nr=2,id=port2,name="
+               NAME("A") " " DESCRIBED(3, "A") },
     { "name/cut", test_cut_name, .ports = DESCRIBED(1, "A") },
     { "properties/qom", test_qom, .ports = DESCRIBED(1, "A") },
     { "properties/bad", test_bad_properties },

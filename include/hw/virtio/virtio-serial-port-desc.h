@@ -23,6 +23,7 @@ typedef struct VirtIOSerialPortDesc {
     VirtIOSerialDescProps *props;   /* NULL: none given, or realized */
     uint8_t *blob;                  /* NULL: no descriptor */
     uint32_t length;                /* of blob, in bytes */
+    bool name_derived;              /* the port's name is not the user's */
 } VirtIOSerialPortDesc;
 
 /* Give a class of ports the properties "desc", "desc-*" and "desc-blob". */
@@ -35,7 +36,8 @@ void virtio_serial_desc_class_init(ObjectClass *klass);
  * @errp: names the property, its value and what is accepted
  *
  * Make the blob that the properties describe, and derive the name of a port
- * that has a descriptor and no name.
+ * that has a descriptor and no name. A name that the user gave is left alone;
+ * while the machine is being made, another port's derived one makes way for it.
  *
  * Returns: false if a property is not accepted; nothing has changed then.
  */
