@@ -1,0 +1,397 @@
+/*
+ * The driver's check of descriptors, without a kernel around it
+ *
+ * A QEMU that works never sends a malformed blob, so no guest can show what
+ * the driver does with one. test_driver_check.py takes the functions that
+ * handle fragments and blobs out of the patched virtio_console.c into
+ * driver-functions.h; here they are compiled with what they need of a kernel,
+ * and with sanitizers, and held against this project's codec: whatever is done
+ * to a blob, both must accept it or both refuse it.
+ *
+ *   driver-check BLOB...
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include <endian.h>
+#include <linux/types.h>
+#include <linux/usb/cdc.h>
+#include <linux/usb/ch9.h>
+#include "hw/virtio/virtio-serial-desc.h"
+
+/* ------------------------------------------------------------------ */
+/* As much of a kernel as the functions need */
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+
+#define BITS 64
+#define DECLARE_BITMAP(name, bits) unsigned long name[(bits) / BITS]
+#define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
+#define smp_store_release(p, v) (*(p) = (v))
+#define le16_to_cpu le16toh
+#define le32_to_cpu le32toh
+#define struct_size(p, member, count) \
+    (sizeof(*(p)) + sizeof((p)->member[0]) * (count))
+#define GFP_KERNEL 0
+#define KOBJ_CHANGE 0
+#define UTF16_LITTLE_ENDIAN 1
+#define kvzalloc(size, flags) calloc(1, size)
+#define kmalloc(size, flags) malloc(size)
+#define kfree free
+#define kvfree free
+
+static bool test_bit(unsigned int bit, const unsigned long *map)
+{
+    return map[bit / BITS] >> (bit % BITS) & 1;
+}
+
+static void __set_bit(unsigned int bit, unsigned long *map)
+{
+    map[bit / BITS] |= 1ul << (bit % BITS);
+}
+
+static void __clear_bit(unsigned int bit, unsigned long *map)
+{
+    map[bit / BITS] &= ~(1ul << (bit % BITS));
+}
+
+static bool __test_and_set_bit(unsigned int bit, unsigned long *map)
+{
+    bool was = test_bit(bit, map);
+
+    __set_bit(bit, map);
+    return was;
+}
+
+static bool bitmap_empty(const unsigned long *map, unsigned int bits)
+{
+    unsigned int bit;
+
+    for (bit = 0; bit < bits; bit++) {
+        if (test_bit(bit, map)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+#define for_each_set_bit(bit, map, size) \
+    for ((bit) = 0; (bit) < (size); (bit)++) \
+        if (test_bit(bit, map))
+
+/* The kernel's drops unpaired surrogates and stops at U+0000 */
+static int utf16s_to_utf8s(const u16 *from, int units, int endian, char *to,
+                           int max)
+{
+    int i, len = 0;
+
+    g_assert_cmpint(endian, ==, UTF16_LITTLE_ENDIAN);
+    for (i = 0; i < units && le16toh(from[i]); i++) {
+        gunichar c = le16toh(from[i]);
+        char utf8[6];
+        int n;
+
+        if (c >= 0xdc00 && c < 0xe000) {
+            continue;
+        }
+        if (c >= 0xd800 && c < 0xdc00) {
+            if (i + 1 == units || (le16toh(from[i + 1]) & 0xfc00) != 0xdc00) {
+                continue;
+            }
+            c = 0x10000 + ((c & 0x3ff) << 10) + (le16toh(from[++i]) & 0x3ff);
+        }
+        n = g_unichar_to_utf8(c, utf8);
+        /* The driver must have asked for enough */
+        g_assert_cmpint(len + n, <=, max);
+        memcpy(to + len, utf8, n);
+        len += n;
+    }
+    return len;
+}
+
+struct device {
+    int kobj;
+};
+
+struct port {
+    struct device *dev;
+    struct port_desc *desc, *partial_desc;
+    bool desc_refused;
+};
+
+static unsigned int warnings, groups, events;
+static const int port_desc_group;
+
+#define dev_warn(dev, fmt, ...) \
+    do { \
+        g_free(g_strdup_printf(fmt, __VA_ARGS__)); \
+        warnings++; \
+    } while (0)
+#define dev_err(dev, fmt, ...) \
+    g_error(fmt, __VA_ARGS__)
+
+static int sysfs_create_group(int *kobj, const int *group)
+{
+    /* Attributes come before the event that announces them */
+    g_assert_cmpuint(groups, ==, events);
+    groups++;
+    return 0;
+}
+
+static void kobject_uevent(int *kobj, int action)
+{
+    events++;
+    g_assert_cmpuint(groups, ==, events);
+}
+
+#include "driver-functions.h"
+
+/* ------------------------------------------------------------------ */
+
+static struct device device;
+
+static struct port new_port(void)
+{
+    warnings = groups = events = 0;
+    return (struct port) { .dev = &device };
+}
+
+static void end_port(struct port *port)
+{
+    port_desc_free(port->desc);
+    port_desc_free(port->partial_desc);
+}
+
+/* Send a fragment in a buffer that ends where it does */
+static void send(struct port *port, bool last, uint32_t length,
+                 uint32_t offset, const uint8_t *data, size_t n)
+{
+    struct virtio_console_port_desc *frag = malloc(sizeof(*frag) + n);
+
+    frag->length = htole32(length);
+    frag->offset = htole32(offset);
+    if (n) {
+        memcpy(frag->data, data, n);
+    }
+    port_desc_fragment(port, last, (const void *)frag, sizeof(*frag) + n);
+    free(frag);
+}
+
+/* Send a blob in fragments of at most @n bytes */
+static void send_all(struct port *port, const uint8_t *blob, size_t length,
+                     size_t n)
+{
+    size_t at;
+
+    for (at = 0; at < length; at += n) {
+        size_t left = length - at;
+
+        send(port, left <= n, length, at, blob + at, MIN(n, left));
+    }
+}
+
+static void check_string(const uint8_t *blob, size_t length, uint8_t index,
+                         const char *driver_has)
+{
+    char codec_has[VIRTIO_SERIAL_DESC_STRING_SIZE];
+
+    virtio_serial_desc_string(blob, length, index, codec_has);
+    /* The codec shows what has no place in a string, the USB core does not */
+    if (!strstr(codec_has, "\357\277\275")) {
+        g_assert_cmpstr(driver_has ? driver_has : "", ==, codec_has);
+    }
+}
+
+/* Do the driver and the codec agree? Returns whether it is well-formed. */
+static bool agree(const uint8_t *blob, size_t length)
+{
+    struct port port = new_port();
+    VirtIOSerialDescError err;
+    VirtIOSerialDescInfo info;
+    bool good = virtio_serial_desc_check(blob, length, &err);
+
+    send_all(&port, blob, length, length);
+    if (good != !!port.desc) {
+        g_error("%zu bytes: the driver %s it, the codec %s", length,
+                port.desc ? "takes" : "refuses", good ? "takes it" : err.text);
+    }
+    g_assert_null(port.partial_desc);
+    g_assert(port.desc_refused == !good);
+    g_assert_cmpuint(warnings, ==, !good);
+    g_assert_cmpuint(events, ==, good);
+    if (good) {
+        virtio_serial_desc_info(blob, length, &info);
+        g_assert_cmpuint(port.desc->strings_offset, ==, info.strings_offset);
+        g_assert_cmpuint(port.desc->interface->bInterfaceNumber, ==,
+                         info.bInterfaceNumber);
+        g_assert_cmpuint(port.desc->interface->bInterfaceClass, ==,
+                         info.bInterfaceClass);
+        check_string(blob, length, info.iManufacturer, port.desc->iManufacturer);
+        check_string(blob, length, info.iProduct, port.desc->iProduct);
+        check_string(blob, length, info.iSerialNumber, port.desc->iSerialNumber);
+        check_string(blob, length, info.iInterface, port.desc->iInterface);
+    }
+    end_port(&port);
+    return good;
+}
+
+/*
+ * Every cut, every byte with other values, every byte left out or doubled, and
+ * every byte as if it were the length of something that got or lost one
+ */
+static unsigned int damage(const uint8_t *blob, size_t length)
+{
+    uint8_t *copy = malloc(length + 1);
+    unsigned int refused = 0;
+    size_t i;
+    int value;
+
+    for (i = 1; i < length; i++) {
+        uint8_t *cut = g_memdup2(blob, i);
+
+        refused += !agree(cut, i);
+        g_free(cut);
+    }
+    for (i = 0; i < length; i++) {
+        memcpy(copy, blob, length);
+        for (value = 0; value < 256; value++) {
+            copy[i] = value;
+            refused += !agree(copy, length);
+        }
+        memcpy(copy, blob, i);
+        memcpy(copy + i, blob + i + 1, length - i - 1);
+        refused += !agree(copy, length - 1);
+        memcpy(copy + i, blob + i, 1);
+        memcpy(copy + i + 1, blob + i, length - i);
+        refused += !agree(copy, length + 1);
+        copy[i]++;
+        refused += !agree(copy, length + 1);
+        if (i + 2 < length) {
+            memcpy(copy, blob, length);
+            copy[i]--;
+            memmove(copy + i + 2, copy + i + 3, length - i - 3);
+            refused += !agree(copy, length - 1);
+        }
+    }
+    /* A first configuration descriptor of 10 bytes, its sum still right */
+    memcpy(copy, blob, 18 + 9);
+    copy[18 + 9] = 0;
+    memcpy(copy + 18 + 10, blob + 18 + 9, length - 18 - 9);
+    copy[18] = 10;
+    value = (blob[20] | blob[21] << 8) + 1;
+    copy[20] = value & 0xff;
+    copy[21] = value >> 8;
+    refused += !agree(copy, length + 1);
+    free(copy);
+    return refused;
+}
+
+/* However it is cut, it is put together; and nothing is taken after that */
+static void fragments(const uint8_t *blob, size_t length)
+{
+    size_t n;
+
+    for (n = 1; n <= length; n++) {
+        struct port port = new_port();
+        struct port_desc *desc;
+
+        /* A start that comes to nothing, as before a reset */
+        send(&port, false, length, 0, blob, MIN(n, length - 1));
+        send_all(&port, blob, length, n);
+        desc = port.desc;
+        g_assert_nonnull(desc);
+        g_assert_cmpmem(desc->blob, desc->length, blob, length);
+        /* The same again, as after hibernation, and rubbish */
+        send_all(&port, blob, length, n);
+        send(&port, true, 5, 7, blob, 1);
+        g_assert(port.desc == desc && !port.partial_desc);
+        g_assert_cmpuint(warnings, ==, 0);
+        g_assert_cmpuint(events, ==, 1);
+        end_port(&port);
+    }
+}
+
+/* Fragments that break a rule: one warning, and never a descriptor again */
+static void bad_fragments(const uint8_t *blob, size_t length)
+{
+    const struct {
+        bool last;
+        uint32_t length, offset;
+        size_t n;
+    } bad[] = {
+        { false, length, 0, 0 },                /* empty */
+        { true, 0, 0, 1 },                      /* of nothing */
+        { false, 65536, 0, 1 },                 /* too long */
+        { false, UINT32_MAX, 0, 1 },
+        { false, length, length, 1 },           /* beyond the end */
+        { false, length, UINT32_MAX, 1 },
+        { true, length - 1, 0, length },
+        { false, length, 9, 1 },                /* not the next one */
+        { false, length, 11, 1 },
+        { false, length + 1, 10, 1 },           /* of another blob */
+        { true, length, 10, 1 },                /* marked too early */
+        { false, length, 10, length - 10 },     /* not marked */
+    };
+    size_t i;
+
+    for (i = 0; i < G_N_ELEMENTS(bad); i++) {
+        struct port port = new_port();
+
+        send(&port, false, length, 0, blob, 10);
+        g_assert_nonnull(port.partial_desc);
+        send(&port, bad[i].last, bad[i].length, bad[i].offset, blob, bad[i].n);
+        if (!port.desc_refused) {
+            g_error("bad fragment %zu was taken", i);
+        }
+        g_assert_null(port.partial_desc);
+        send_all(&port, blob, length, length);
+        send(&port, false, 0, 0, blob, 0);
+        g_assert_null(port.desc);
+        g_assert_cmpuint(warnings, ==, 1);
+        g_assert_cmpuint(events, ==, 0);
+        end_port(&port);
+    }
+
+    /* A first one that is none */
+    struct port port = new_port();
+    send(&port, false, length, 1, blob, 1);
+    g_assert(port.desc_refused && warnings == 1);
+    end_port(&port);
+
+    /* A message that ends within its own header */
+    port = new_port();
+    port_desc_fragment(&port, true, (const void *)blob, 7);
+    g_assert(port.desc_refused && warnings == 1);
+    end_port(&port);
+
+    /* A port that goes away while its blob is coming */
+    port = new_port();
+    send(&port, false, length, 0, blob, 10);
+    end_port(&port);
+}
+
+int main(int argc, char **argv)
+{
+    unsigned int refused = 0;
+    int i;
+
+    for (i = 1; i < argc; i++) {
+        g_autofree char *blob = NULL;
+        gsize length;
+
+        if (!g_file_get_contents(argv[i], &blob, &length, NULL)) {
+            g_error("%s cannot be read", argv[i]);
+        }
+        if (!agree((uint8_t *)blob, length)) {
+            g_error("%s is refused", argv[i]);
+        }
+        refused += damage((uint8_t *)blob, length);
+        fragments((uint8_t *)blob, length);
+        bad_fragments((uint8_t *)blob, length);
+    }
+    printf("%d blobs, %u refusals\n", argc - 1, refused);
+    return !refused;
+}

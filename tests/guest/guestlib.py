@@ -1,0 +1,355 @@
+# Boot a guest, and talk to it, to its QEMU and to the other side of its ports.
+#
+# Copyright (c) 2026 the virtio-serial-desc authors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Real guests for tests.
+
+    with Guest(qemu, ports=[Port('p1', desc='1209:0001')]) as g:
+        g.run('cat /sys/class/virtio-ports/vport*/idVendor')
+        g.ports['p1'].socket.sendall(b'hello')
+
+Nothing here sleeps: what waits, waits for a file, an answer or an event, and
+TIMEOUT is only when it gives up. It is long because guests are emulated, on
+machines that have other things to do.
+"""
+
+import base64
+import collections
+import ctypes
+import hashlib
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+TIMEOUT = 120
+
+Result = collections.namedtuple('Result', 'status stdout stderr')
+
+
+class GuestError(Exception):
+    """The guest, or QEMU, did not do what was asked for."""
+
+
+def make_image(kernel):
+    """Have tests/guest/image make what a guest boots; where it is."""
+    done = subprocess.run([TOP / 'tests/guest/image', kernel],
+                          stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise GuestError('tests/guest/image failed')
+    return pathlib.Path(done.stdout.splitlines()[-1])
+
+
+class Port:
+    """A port device whose other side is a socket of this process.
+
+    Properties are given with '_' for '-', as in desc_serial='S1'. The other
+    side connects when the port is made, unless `connect` is false.
+    """
+
+    def __init__(self, id, driver='virtserialport', connect=True, **props):
+        self.id = id
+        self.driver = driver
+        self.connect = connect
+        self.props = {k.replace('_', '-'): v for k, v in props.items()}
+        self.socket = None
+
+    def device(self):
+        return {'driver': self.driver, 'id': self.id, 'bus': 'vs.0',
+                'chardev': f'char-{self.id}', **self.props}
+
+    def receive(self, length):
+        """Exactly `length` bytes from the guest."""
+        data = b''
+        while len(data) < length:
+            more = self.socket.recv(length - len(data))
+            if not more:
+                raise GuestError(f'{self.id}: connection closed after '
+                                 f'{len(data)} of {length} bytes')
+            data += more
+        return data
+
+
+class Guest:
+    """A running guest. A context manager: leaving it ends QEMU.
+
+    driver    'patched' or 'stock': which virtio_console it has
+    machine   QEMU's machine type
+    kernel    '6.1' or '6.12'
+    ports     Port objects, on the controller 'vs'
+    controller, devices
+              properties of 'vs'; more -device dictionaries
+    log       where the guest's console is kept, if it should be
+    """
+
+    def __init__(self, qemu, *, driver='patched', machine='q35', kernel='6.1',
+                 ports=(), controller=None, devices=(), log=None):
+        self.qemu = qemu
+        self.driver = driver
+        self.machine = machine
+        self.kernel = kernel
+        self.ports = {port.id: port for port in ports}
+        self.controller = controller or {}
+        self.devices = devices
+        self.log = log
+        self.events = []
+
+    def __enter__(self):
+        # A socket's path must be short, so this is not under build/.
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix='guest-'))
+        self.process = None
+        try:
+            self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        self._end()
+
+    def command(self):
+        """QEMU's command line, as a list."""
+        image = make_image(self.kernel)
+        with open(self.dir / 'initrd', 'wb') as initrd:
+            for part in 'base', self.driver, 'tools':
+                with open(image / f'{part}.cpio', 'rb') as f:
+                    shutil.copyfileobj(f, initrd)
+
+        append = 'console=ttyS0 panic=-1 quiet loglevel=6'
+        if self.driver == 'patched' and self.kernel == '6.12':
+            # Debian's has a driver built in. It has to make room.
+            append += ' initcall_blacklist=virtio_console_init'
+        cmd = [self.qemu, '-machine', self.machine, '-accel', 'tcg',
+               '-m', '512', '-nodefaults', '-display', 'none', '-no-reboot',
+               '-kernel', image / 'vmlinuz', '-initrd', self.dir / 'initrd',
+               '-append', append,
+               '-chardev', f'socket,id=console,path={self.dir}/console,'
+               f'server=on,wait=off,logfile={self.dir}/console.txt',
+               '-device', 'isa-serial,chardev=console']
+        for name in 'agent', 'qmp':
+            cmd += ['-chardev', f'socket,id={name},path={self.dir}/{name},'
+                                'server=on,wait=off']
+        cmd += ['-mon', 'chardev=qmp,mode=control']
+
+        # The guest is controlled through a port of another controller: the
+        # emulated UART loses bytes when the machine is busy.
+        devices = [{'driver': 'virtio-serial-pci', 'id': 'vs',
+                    **self.controller},
+                   {'driver': 'virtio-serial-pci', 'id': 'agent',
+                    'max_ports': 2},
+                   {'driver': 'virtserialport', 'bus': 'agent.0',
+                    'chardev': 'agent', 'name': 'test.agent'}]
+        for port in self.ports.values():
+            cmd += ['-chardev', f'socket,id=char-{port.id},'
+                                f'path={self.dir}/{port.id},server=on,wait=off']
+            devices.append(port.device())
+        for device in devices + list(self.devices):
+            cmd += ['-device', option(device)]
+        return [str(word) for word in cmd]
+
+    def _start(self):
+        cmd = self.command()
+        libc = ctypes.CDLL(None)
+
+        def end_with_us():
+            libc.prctl(1, signal.SIGKILL)   # PR_SET_PDEATHSIG
+
+        errors = open(self.dir / 'qemu-errors', 'wb')
+        self.process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL,
+                                        stdout=errors, stderr=errors,
+                                        preexec_fn=end_with_us)
+        errors.close()
+        self._qmp = Lines(self.connect('qmp'))
+        self._qmp.read()                    # the greeting
+        self.qmp('qmp_capabilities')
+        for port in self.ports.values():
+            self._attach(port)
+        self._agent = Lines(self.connect('agent'))
+        if self._read(self._agent) != b'ready':
+            raise GuestError('the guest did not come up:\n' + self.console())
+
+    def _end(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        if self.log and (self.dir / 'console.txt').exists():
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.dir / 'console.txt', self.log)
+        shutil.rmtree(self.dir)
+
+    def connect(self, name):
+        """Connect to QEMU's socket, which is there a moment after QEMU is."""
+        path = str(self.dir / name)
+        while True:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(TIMEOUT)
+            try:
+                sock.connect(path)
+                return sock
+            except (FileNotFoundError, ConnectionRefusedError):
+                sock.close()
+            try:
+                self.process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+            raise GuestError('QEMU ended: ' + self.errors())
+
+    def _attach(self, port):
+        if port.connect:
+            port.socket = self.connect(port.id)
+
+    def _read(self, lines):
+        try:
+            return lines.read()
+        except (OSError, EOFError) as e:
+            raise GuestError(f'{e or "QEMU ended"}: {self.errors()}\n'
+                             f'{self.console()}') from e
+
+    def errors(self):
+        """What QEMU said."""
+        return (self.dir / 'qemu-errors').read_text()
+
+    def console(self):
+        """What the guest's console has shown."""
+        return (self.dir / 'console.txt').read_text(errors='replace')
+
+    def qmp(self, command, **arguments):
+        """Do a QMP command and return what it returns."""
+        message = {'execute': command}
+        if arguments:
+            message['arguments'] = arguments
+        self._qmp.write(json.dumps(message, ensure_ascii=False).encode())
+        while True:
+            answer = json.loads(self._read(self._qmp))
+            if 'event' in answer:
+                self.events.append(answer)
+            elif 'error' in answer:
+                raise GuestError(answer['error']['desc'])
+            else:
+                return answer['return']
+
+    def wait_event(self, name, **data):
+        """Take the first event with that name and at least that data."""
+        while True:
+            for i, event in enumerate(self.events):
+                if event['event'] == name and \
+                        data.items() <= event.get('data', {}).items():
+                    return self.events.pop(i)
+            self.events.append(json.loads(self._read(self._qmp)))
+
+    def run(self, script, check=True):
+        """Run a shell script in the guest; Result with str, bytes, str."""
+        self._agent.write(base64.b64encode(script.encode()))
+        status, out, err = self._read(self._agent).split()
+        result = Result(int(status), base64.b64decode(out[1:]),
+                        base64.b64decode(err[1:]).decode(errors='replace'))
+        if check and result.status:
+            raise GuestError(f'exit status {result.status} in the guest:\n'
+                             f'{script}\n{result.stdout.decode(errors="replace")}'
+                             f'{result.stderr}')
+        return result
+
+    def sh(self, script):
+        """Run a script that has to succeed; its output as str."""
+        return self.run(script).stdout.decode(errors='surrogateescape')
+
+    def wait_for(self, path, removed=False):
+        """Wait until udev has made a device node or link, or removed it."""
+        self.sh(f'udevadm wait --timeout={TIMEOUT} --settle '
+                f'{"--removed" if removed else ""} {shlex.quote(path)}')
+
+    def wait_until(self, condition):
+        """Wait until a shell command in the guest succeeds, for what has no
+        event that can be waited for."""
+        self.sh(f'tries={TIMEOUT * 20}\n'
+                f'until ( {condition} ); do\n'
+                '    [ $((tries -= 1)) -gt 0 ] || { echo timeout; exit 1; }\n'
+                '    sleep 0.05\n'
+                'done')
+
+    def plug(self, port):
+        """Add a port to the running guest."""
+        self.qmp('chardev-add', id=f'char-{port.id}', backend={
+            'type': 'socket', 'data': {
+                'addr': {'type': 'unix',
+                         'data': {'path': f'{self.dir}/{port.id}'}},
+                'server': True, 'wait': False}})
+        self.qmp('device_add', **port.device())
+        self.ports[port.id] = port
+        self._attach(port)
+
+    def unplug(self, port):
+        """Take a port from the running guest, with its chardev."""
+        self.qmp('device_del', id=port.id)
+        self.wait_event('DEVICE_DELETED', device=port.id)
+        if port.socket:
+            port.socket.close()
+        self.qmp('chardev-remove', id=f'char-{port.id}')
+        del self.ports[port.id]
+
+    def exchange(self, port, link, size):
+        """Move `size` random bytes each way through a port that the guest opens
+        by `link`; GuestError if they are not the same over there."""
+        data = os.urandom(size)
+        self.sh(f'head -c {size} /dev/urandom >/run/to-host\n'
+                'rm -f /run/finished\n'
+                f'( exec 3<>{shlex.quote(link)} && head -c {size} <&3 >/run/to-guest\n'
+                '  cat /run/to-host >&3\n'
+                '  touch /run/finished ) >/dev/null 2>&1 &')
+        port.socket.sendall(data)
+        back = port.receive(size)
+        self.wait_until('[ -e /run/finished ]')
+        for way, sent, name in (('host to guest', data, 'to-guest'),
+                                ('guest to host', back, 'to-host')):
+            if self.sh(f'sha256sum /run/{name}').split()[0] != \
+                    hashlib.sha256(sent).hexdigest():
+                raise GuestError(f'{link}: {way}: bytes are lost or changed')
+
+    def node(self, link):
+        """The name of the device node that a link in the guest points to."""
+        return self.sh(f'basename $(readlink -f {shlex.quote(link)})').strip()
+
+    def links(self):
+        """{link relative to /dev/virtio-ports: node's name}, ours left out"""
+        found = self.sh('cd /dev/virtio-ports 2>/dev/null || exit 0\n'
+                        'find . -type l -exec sh -c \'\n'
+                        '    printf "%s\\t%s\\0" "$1" "$(readlink "$1")"\''
+                        ' sh {} ";"')
+        pairs = (entry.split('\t') for entry in found.split('\0') if entry)
+        return {link[2:]: os.path.basename(node) for link, node in pairs
+                if link != './test.agent'}
+
+
+def option(device):
+    """A -device dictionary as the words of a command line."""
+    def value(v):
+        if isinstance(v, bool):
+            return 'on' if v else 'off'
+        return str(v).replace(',', ',,')
+
+    return ','.join([device['driver'], *(f'{k}={value(v)}' for k, v in
+                                         device.items() if k != 'driver')])
+
+
+class Lines:
+    """Lines over a socket."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.file = sock.makefile('rb')
+
+    def read(self):
+        line = self.file.readline()
+        if not line.endswith(b'\n'):
+            raise EOFError
+        return line.rstrip(b'\r\n')
+
+    def write(self, line):
+        self.sock.sendall(line + b'\n')
