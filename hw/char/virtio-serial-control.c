@@ -89,13 +89,25 @@ void virtio_serial_control_reset(VirtIOSerial *vser)
     QSIMPLEQ_INIT(&control->queue);
 }
 
+/* Is there a driver that can be told of ports? */
+static bool driver_runs(VirtIOSerial *vser)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(vser);
+
+    return (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) &&
+           virtio_vdev_has_feature(vdev, VIRTIO_CONSOLE_F_MULTIPORT);
+}
+
 void virtio_serial_control_device_ready(VirtIOSerial *vser)
 {
+    bool again = vser->control.device_ready;
     VirtIOSerialPort *port;
 
     vser->control.device_ready = true;
     QTAILQ_FOREACH(port, &vser->ports, next) {
-        owe(vser, slot_of(port), OWE_ADD);
+        if (again || !slot_of(port)->told) {
+            owe(vser, slot_of(port), OWE_ADD);
+        }
     }
 }
 
@@ -120,14 +132,24 @@ void virtio_serial_control_port_ready(VirtIOSerialPort *port)
     if (port->host_connected) {
         bits |= OWE_OPEN;
     }
+    /* It asks, so it knows: see virtio_serial_control_port_known() */
+    slot->told = true;
     slot->ready = true;
     owe(port->vser, slot, bits);
+}
+
+void virtio_serial_control_port_unknown(VirtIOSerial *vser, uint32_t id)
+{
+    if (!vser->control.device_ready &&
+        id < vser->serial.max_virtserial_ports) {
+        owe(vser, &vser->control.slots[id], OWE_REMOVE);
+    }
 }
 
 void virtio_serial_control_port_added(VirtIOSerialPort *port)
 {
     slot_of(port)->port = port;
-    if (port->vser->control.device_ready) {
+    if (port->vser->control.device_ready || driver_runs(port->vser)) {
         owe(port->vser, slot_of(port), OWE_ADD);
     }
 }
@@ -162,11 +184,9 @@ void virtio_serial_control_port_open(VirtIOSerialPort *port)
 
 void virtio_serial_control_loaded(VirtIOSerial *vser)
 {
-    VirtIODevice *vdev = VIRTIO_DEVICE(vser);
     VirtIOSerialPort *port;
 
-    if (!(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) ||
-        !virtio_vdev_has_feature(vdev, VIRTIO_CONSOLE_F_MULTIPORT)) {
+    if (!driver_runs(vser)) {
         return;
     }
     vser->control.device_ready = true;
@@ -178,7 +198,10 @@ void virtio_serial_control_loaded(VirtIOSerial *vser)
 
 bool virtio_serial_control_port_known(VirtIOSerialPort *port)
 {
-    /* A driver that asks without DEVICE_READY has always had its answer */
+    /*
+     * A Linux guest that wakes up after the device was reset sends no
+     * DEVICE_READY: it takes it that the ports are those that it knows.
+     */
     return !port->vser->control.device_ready || slot_of(port)->told;
 }
 

@@ -40,7 +40,7 @@ typedef struct VirtIOSerialSlot {
 } VirtIOSerialSlot;
 
 typedef struct VirtIOSerialControl {
-    /* the driver has sent DEVICE_READY: before that nothing is owed */
+    /* the driver has sent DEVICE_READY since the device was reset */
     bool device_ready;
     /* one for each port number that the device can have */
     VirtIOSerialSlot *slots;
@@ -64,13 +64,23 @@ void virtio_serial_control_reset(VirtIOSerial *vser);
  * virtio_serial_control_pay().
  */
 
-/* The driver sent DEVICE_READY: it is to hear of every port. */
+/*
+ * The driver sent DEVICE_READY: it is to hear of every port. Those that were
+ * plugged while it was getting there it may know already; if it says it again
+ * it is to hear of all of them again.
+ */
 void virtio_serial_control_device_ready(VirtIOSerial *vser);
 
 /* The driver sent PORT_READY: it is to hear all about @port. */
 void virtio_serial_control_port_ready(VirtIOSerialPort *port);
 
-/* @port was plugged, after DEVICE_READY or before, and takes its number. */
+/*
+ * The driver said something about number @id, which no port has. One that has
+ * not sent DEVICE_READY slept while the port went: it is to hear of that.
+ */
+void virtio_serial_control_port_unknown(VirtIOSerial *vser, uint32_t id);
+
+/* @port was plugged, and takes its number. */
 void virtio_serial_control_port_added(VirtIOSerialPort *port);
 
 /* @port goes, and its number is free. */
