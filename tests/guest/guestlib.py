@@ -85,11 +85,12 @@ class Guest:
     ports     Port objects, on the controller 'vs'
     controller, devices
               properties of 'vs'; more -device dictionaries
+    memory    the guest's, in MiB
     log       where the guest's console is kept, if it should be
     """
 
     def __init__(self, qemu, *, driver='patched', machine='q35', kernel='6.1',
-                 ports=(), controller=None, devices=(), log=None):
+                 ports=(), controller=None, devices=(), memory=512, log=None):
         self.qemu = qemu
         self.driver = driver
         self.machine = machine
@@ -97,6 +98,7 @@ class Guest:
         self.ports = {port.id: port for port in ports}
         self.controller = controller or {}
         self.devices = devices
+        self.memory = memory
         self.log = log
         self.events = []
 
@@ -127,7 +129,7 @@ class Guest:
             # Debian's has a driver built in. It has to make room.
             append += ' initcall_blacklist=virtio_console_init'
         cmd = [self.qemu, '-machine', self.machine, '-accel', 'tcg',
-               '-m', '512', '-nodefaults', '-display', 'none', '-no-reboot',
+               '-m', self.memory, '-nodefaults', '-display', 'none', '-no-reboot',
                '-kernel', image / 'vmlinuz', '-initrd', self.dir / 'initrd',
                '-append', append,
                '-chardev', f'socket,id=console,path={self.dir}/console,'
@@ -293,6 +295,13 @@ class Guest:
             port.socket.close()
         self.qmp('chardev-remove', id=f'char-{port.id}')
         del self.ports[port.id]
+
+    def reboot(self):
+        """Reset the machine under the guest, and wait until it is up again."""
+        self.qmp('set-action', reboot='reset')
+        self.qmp('system_reset')
+        if self._read(self._agent) != b'ready':
+            raise GuestError('the guest did not come up:\n' + self.console())
 
     def exchange(self, port, link, size):
         """Move `size` random bytes each way through a port that the guest opens

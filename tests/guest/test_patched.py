@@ -225,8 +225,8 @@ class DescribedPorts(GuestTest):
 
 
 class Sleep(GuestTest):
-    """A guest that was asleep. Here and not above, because a port that is
-    plugged into it afterwards does not come up, with any driver."""
+    """A guest that was asleep: its driver has reset the device, and does not
+    say DEVICE_READY again."""
 
     @classmethod
     def make_ports(cls):
@@ -245,6 +245,14 @@ class Sleep(GuestTest):
                  'echo freeze >/sys/power/state')
         self.assertEqual({id: self.attributes(id) for id in self.port_ids}, before)
         self.exchange('s1', '/dev/virtio-ports/by-usb-id/1209:0001:S1', 5000)
+
+        late = Port('late', desc='1209:0001', desc_serial='late')
+        link = '/dev/virtio-ports/by-usb-id/1209:0001:late'
+        guest.plug(late)
+        guest.wait_for(link)
+        self.exchange('late', link, 5000)
+        guest.unplug(late)
+        guest.wait_for(link, removed=True)
 
 
 class SecondOpinion(GuestTest):
