@@ -1,0 +1,69 @@
+/*
+ * A QEMU to measure: its process, its memory and its qtest socket
+ *
+ * Guest RAM is a shared file that is mapped here too, so that a driver in this
+ * process reaches it as fast as a CPU of the guest would. Everything else goes
+ * through QEMU's qtest protocol: there is no CPU to emulate, and what QEMU
+ * spends is spent by the device.
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_BENCH_MACHINE_H
+#define TESTS_BENCH_MACHINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <glib.h>
+
+typedef struct Machine {
+    pid_t pid;          /* of QEMU, or of the program that it runs under */
+    int qtest;          /* the socket */
+    uint8_t *ram;
+    size_t ram_size;
+    size_t ram_used;    /* given away by machine_alloc() */
+    char reply[256];    /* qtest's last */
+} Machine;
+
+/**
+ * machine_new:
+ * @qemu: how to start QEMU: its path, or a program to run it under, that one's
+ *        options, and the path
+ * @args: options for QEMU. The machine has nothing but what they add.
+ *
+ * Start QEMU and wait until it is there. Like everything in this file it ends
+ * this program if something goes wrong; QEMU then ends too.
+ */
+Machine *machine_new(GPtrArray *qemu, GPtrArray *args);
+
+/* End QEMU and wait until it has ended. */
+void machine_free(Machine *m);
+
+/* Guest RAM of @size bytes, zeroed, at a multiple of @align */
+void *machine_alloc(Machine *m, size_t size, size_t align);
+
+/* Take back all that machine_alloc() gave. No device may be using it. */
+void machine_reclaim(Machine *m);
+
+/* What the guest takes for the address of @p, which machine_alloc() gave */
+uint64_t machine_address(const Machine *m, const void *p);
+
+/* CPU time that QEMU has used so far, user and system, in nanoseconds */
+uint64_t machine_cpu_ns(const Machine *m);
+
+/* An access by the guest's CPU of @size bytes. QEMU has done it on return. */
+uint64_t machine_read(Machine *m, uint64_t address, unsigned int size);
+void machine_write(Machine *m, uint64_t address, unsigned int size,
+                   uint64_t value);
+
+/* PCI configuration space of function @devfn on bus 0, @size bytes at once */
+uint32_t machine_pci_read(Machine *m, uint8_t devfn, uint8_t offset,
+                          unsigned int size);
+void machine_pci_write(Machine *m, uint8_t devfn, uint8_t offset,
+                       unsigned int size, uint32_t value);
+
+#endif /* TESTS_BENCH_MACHINE_H */

@@ -1,0 +1,100 @@
+/*
+ * A driver's half of virtio: modern virtio-pci, split rings
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_BENCH_VIRTIO_H
+#define TESTS_BENCH_VIRTIO_H
+
+#include <sys/uio.h>
+#include <linux/virtio_ring.h>
+#include "machine.h"
+
+typedef struct VirtioDevice {
+    Machine *machine;
+    uint8_t devfn;
+    uint64_t common;            /* addresses of the device's registers */
+    uint64_t notify;
+    uint32_t notify_multiplier;
+    uint64_t config;
+    uint64_t msix_table;
+    uint64_t features;          /* those that were negotiated */
+} VirtioDevice;
+
+typedef struct Virtqueue {
+    VirtioDevice *dev;
+    uint16_t index;
+    uint16_t size;
+    struct vring_desc *desc;
+    struct vring_avail *avail;
+    struct vring_used *used;
+    uint16_t *used_event;       /* EVENT_IDX: when to interrupt the driver */
+    uint16_t *avail_event;      /* EVENT_IDX: when to notify the device */
+    uint16_t free_head;
+    uint16_t free_count;
+    uint16_t last_used;
+    uint16_t last_kick;         /* avail->idx at the last virtqueue_kick() */
+    uint64_t notify;
+    uint64_t kicks;             /* notifications that were sent */
+    /*
+     * The queue's interrupt: the device writes 1 here, in guest memory, where
+     * an interrupt controller would be. Nobody has to wait in QEMU for it.
+     */
+    uint32_t *interrupt;
+    void **tokens;              /* by a chain's first descriptor */
+} Virtqueue;
+
+/**
+ * virtio_device_new:
+ * @devfn: a function on bus 0, a virtio device with disable-legacy=on
+ * @wanted: features; those that the device has are taken, VERSION_1 always
+ *
+ * Reset the device and negotiate. Add queues, then virtio_device_start().
+ */
+VirtioDevice *virtio_device_new(Machine *m, uint8_t devfn, uint64_t wanted);
+
+/* Reset the device, which then uses no memory any more */
+void virtio_device_free(VirtioDevice *dev);
+
+/* DRIVER_OK: the device may use its queues */
+void virtio_device_start(VirtioDevice *dev);
+
+/**
+ * virtqueue_new:
+ * @size: descriptors in its ring; at most what the device has, 0 for as many
+ * @vector: its MSI-X vector, which no other queue uses; below the device's
+ *          property "vectors"
+ */
+Virtqueue *virtqueue_new(VirtioDevice *dev, uint16_t index, uint16_t size,
+                         uint16_t vector);
+void virtqueue_free(Virtqueue *vq);
+
+/**
+ * virtqueue_add:
+ * @iov: segments from machine_alloc(), @out that the device reads, then @in
+ *       that it writes
+ * @token: what virtqueue_get() returns, not NULL
+ *
+ * Returns: false if the ring is full. The device is not notified.
+ */
+bool virtqueue_add(Virtqueue *vq, const struct iovec *iov, unsigned int out,
+                   unsigned int in, void *token);
+
+/* Notify the device of what was added, unless it said that it need not be. */
+void virtqueue_kick(Virtqueue *vq);
+
+/* Notify the device, whatever it said. */
+void virtqueue_notify(Virtqueue *vq);
+
+/**
+ * virtqueue_get:
+ * @len: how many bytes the device wrote
+ *
+ * Returns: the token of a chain that the device has used, NULL if none is left.
+ */
+void *virtqueue_get(Virtqueue *vq, uint32_t *len);
+
+#endif /* TESTS_BENCH_VIRTIO_H */
