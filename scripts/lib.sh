@@ -255,42 +255,75 @@ patches_sum() {
     list_patches "$1" | xargs -d '\n' cat | sha256sum | cut -c 1-16
 }
 
+# tree_exclude TREE PATH...: have git take no notice of these.
+tree_exclude() {
+    local exclude path
+    exclude=$(tree_git "$1" rev-parse --git-path info/exclude)
+    [[ $exclude = /* ]] || exclude=$1/$exclude
+    mkdir -p "$(dirname "$exclude")"
+    for path in "${@:2}"; do
+        grep -qxF "$path" "$exclude" 2>/dev/null || echo "$path" >>"$exclude"
+    done
+}
+
 # qemu_overlay TREE: have every new file be a link in TREE.
 qemu_overlay() {
-    local tree=$1 file exclude
-    exclude=$(tree_git "$tree" rev-parse --git-path info/exclude)
-    [[ $exclude = /* ]] || exclude=$tree/$exclude
-    mkdir -p "$(dirname "$exclude")"
+    local tree=$1 file files
+    mapfile -t files < <(overlay_files)
     # A link to a file that is gone would break the build: drop those.
     find "$tree/hw/char" "$tree/include/hw/virtio" "$tree/docs/system/devices" \
         "$tree/docs/specs" "$tree/tests/qtest" "$tree/tests/unit" \
         -xtype l -delete 2>/dev/null || true
-    while read -r file; do
+    for file in "${files[@]}"; do
         mkdir -p "$tree/$(dirname "$file")"
         [ "$(readlink "$tree/$file")" = "$TOP/$file" ] ||
             ln -sfn "$TOP/$file" "$tree/$file"
-        grep -qxF "/$file" "$exclude" 2>/dev/null || echo "/$file" >>"$exclude"
-    done < <(overlay_files)
-    grep -qxF /build/ "$exclude" || echo /build/ >>"$exclude"
+    done
+    tree_exclude "$tree" "${files[@]/#//}" /build/
 }
 
-# qemu_build TREE: configure once, then ninja; emulator and tests.
+# qemu_configure TREE DIR OPTION...: configure TREE in its directory DIR, once.
+qemu_configure() {
+    local tree=$1 dir=$1/$2 name=${1##*/}${2#build} options="${*:3} $TOP"
+    [ "$(cat "$dir/desc-configured" 2>/dev/null)" != "$options" ] || return 0
+    rm -rf "$dir"
+    mkdir "$dir"
+    run_logged "configure-$name" \
+        sh -c 'cd "$1" && shift && ../configure "$@"' sh "$dir" "${@:3}"
+    # In its build directory QEMU looks for every path below qemu-bundle/.
+    mkdir -p "$dir"/qemu-bundle/usr/{share,lib/ipxe}
+    ln -sfn /usr/share/seabios /usr/share/qemu "$dir/qemu-bundle/usr/share/"
+    ln -sfn /usr/lib/ipxe/qemu "$dir/qemu-bundle/usr/lib/ipxe/"
+    # ninja, run by hand, finds meson without our PYTHONPATH.
+    echo "$PYTHONPATH" >"$(echo "$dir"/pyvenv/lib/python3*/site-packages)/meson.pth"
+    echo "$options" >"$dir/desc-configured"
+}
+
+# qemu_build TREE: the emulator and all tests.
 qemu_build() {
-    local tree=$1 options="${QEMU_CONFIGURE[*]} $TOP"
-    if [ "$(cat "$tree/build/desc-configured" 2>/dev/null)" != "$options" ]; then
-        rm -rf "$tree/build"
-        mkdir "$tree/build"
-        run_logged "configure-${tree##*/}" \
-            sh -c 'cd "$1" && shift && ../configure "$@"' sh "$tree/build" "${QEMU_CONFIGURE[@]}"
-        # In its build directory QEMU looks for every path below qemu-bundle/.
-        mkdir -p "$tree"/build/qemu-bundle/usr/{share,lib/ipxe}
-        ln -sfn /usr/share/seabios /usr/share/qemu "$tree/build/qemu-bundle/usr/share/"
-        ln -sfn /usr/lib/ipxe/qemu "$tree/build/qemu-bundle/usr/lib/ipxe/"
-        # ninja, run by hand, finds meson without our PYTHONPATH.
-        echo "$PYTHONPATH" >"$(echo "$tree"/build/pyvenv/lib/python3*/site-packages)/meson.pth"
-        echo "$options" >"$tree/build/desc-configured"
-    fi
-    run_logged "build-${tree##*/}" ninja -C "$tree/build"
+    qemu_configure "$1" build "${QEMU_CONFIGURE[@]}"
+    run_logged "build-${1##*/}" ninja -C "$1/build"
+}
+
+# qemu_targets TREE: what the qtests need of a big-endian machine and of one
+# with virtio-mmio, in TREE/build-targets, with hardly a device but ours.
+qemu_targets() {
+    local tree=$1 file
+    local ppc64=configs/devices/ppc64-softmmu/virtio-serial.mak
+    local arm=configs/devices/arm-softmmu/virtio-serial.mak
+    printf 'CONFIG_%s=y\n' PSERIES VIRTIO_PCI VIRTIO_SERIAL >"$tree/$ppc64.new"
+    printf 'CONFIG_%s=y\n' ARM_VIRT VIRTIO_SERIAL >"$tree/$arm.new"
+    for file in "$ppc64" "$arm"; do
+        # Meson configures again where this changes: leave it if it has not.
+        cmp -s "$tree/$file.new" "$tree/$file" && rm "$tree/$file.new" ||
+            mv "$tree/$file.new" "$tree/$file"
+    done
+    tree_exclude "$tree" "/$ppc64" "/$arm" /build-targets/
+    qemu_configure "$tree" build-targets "${QEMU_CONFIGURE[@]}" \
+        --target-list=ppc64-softmmu,arm-softmmu --without-default-devices \
+        --with-devices-ppc64=virtio-serial --with-devices-arm=virtio-serial
+    run_logged "build-${tree##*/}-targets" ninja -C "$tree/build-targets" \
+        qemu-system-ppc64 qemu-system-arm tests/qtest/qos-test
 }
 
 # qemu_stock SERIES: build the same source without our changes, with the same

@@ -16,6 +16,7 @@
 #include "qobject/qdict.h"
 #include "libqos/virtio-serial.h"
 #include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_ring.h"
 #include "virtio-serial-utils.h"
 
 /*
@@ -52,7 +53,7 @@ static void test_hotplug(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
 }
 
-/* No port is spoken of before the driver says that it is there */
+/* What a driver has heard of by DEVICE_READY it does not hear of again */
 static void test_plug_early(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
@@ -60,9 +61,48 @@ static void test_plug_early(void *obj, void *arg, QGuestAllocator *alloc)
     vser_plug_described(drv->qts, 2, "gone");
     vser_unplug(drv->qts, 2);
     vser_plug_described(drv->qts, 1, "A");
+    vser_expect_add(drv, 2);
+    vser_expect_remove(drv, 2);
+    vser_expect_add(drv, 1);
+    vser_device_ready(drv);
     vser_expect_nothing(drv);
-    vser_expect_only_port(drv, 1, "A");
+    vser_port_ready(drv, 1);
+    vser_expect_identity(drv, 1, "A");
+    vser_expect_nothing(drv);
     vser_unplug(drv->qts, 1);
+}
+
+/*
+ * A Linux guest that wakes up sends no DEVICE_READY: it knows its ports from
+ * before the reset, says so, and has yet to hear what has changed.
+ */
+static void test_asleep(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+
+    vser_plug_described(drv->qts, 1, "stays");
+    vser_plug_described(drv->qts, 2, "goes");
+    vser_restart(drv, 4, LARGE);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    vser_expect_add(drv, 2);
+
+    vser_unplug(drv->qts, 2);
+    vser_restart(drv, 4, LARGE);
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 1);
+    vser_expect_identity(drv, 1, "stays");
+    vser_port_ready(drv, 2);
+    vser_expect_remove(drv, 2);
+    vser_plug_described(drv->qts, 3, "comes");
+    vser_expect_add(drv, 3);
+    vser_port_ready(drv, 3);
+    vser_expect_identity(drv, 3, "comes");
+    vser_unplug(drv->qts, 3);
+    vser_expect_remove(drv, 3);
+    vser_unplug(drv->qts, 1);
+    vser_expect_remove(drv, 1);
+    vser_expect_nothing(drv);
 }
 
 /* The old port's end comes before the new port that has its number */
@@ -235,59 +275,72 @@ static void *add_many_ports(GString *cmd_line, void *arg)
     return arg;
 }
 
-/*
- * Do as a kernel's driver does: ask about each port when it is announced.
- * Everything about it has to come once and in order. Stop after @limit events.
- */
-static void drive_many_ports(QVSerDriver *drv, unsigned int limit)
-{
+/* What the driver has heard of such ports since DEVICE_READY */
+typedef struct Handshake {
     struct {
         enum { UNKNOWN, CONSOLE, ADDED, DESCRIBED, NAMED, OPENED } state;
         uint32_t offset;
-    } ports[MANY_PORTS] = { };
-    unsigned int added = 0, opened = 0, events;
+    } ports[MANY_PORTS];
+    unsigned int added;
+    unsigned int opened;
+} Handshake;
+
+/*
+ * Take an event, and do as a kernel's driver does: ask about each port when it
+ * is announced. Everything about it has to come once and in order.
+ */
+static void take_event(QVSerDriver *drv, Handshake *h)
+{
+    g_autofree char *serial = NULL;
+    g_autofree char *name = NULL;
+    g_autoptr(GBytes) blob = NULL;
     QVSerEvent ev;
 
-    vser_device_ready(drv);
-    for (events = 0; opened < MANY_PORTS && events < limit; events++) {
-        g_autofree char *serial = NULL;
-        g_autofree char *name = NULL;
-        g_autoptr(GBytes) blob = NULL;
+    qvser_next(drv, &ev);
+    g_assert_cmpuint(ev.id, <, MANY_PORTS);
+    serial = g_strdup_printf("%u", ev.id);
+    name = g_strdup_printf(NAME("%u"), ev.id);
+    blob = vser_make_blob(serial);
 
-        qvser_next(drv, &ev);
-        g_assert_cmpuint(ev.id, <, MANY_PORTS);
-        serial = g_strdup_printf("%u", ev.id);
-        name = g_strdup_printf(NAME("%u"), ev.id);
-        blob = vser_make_blob(serial);
-
-        switch (ports[ev.id].state++) {
-        case UNKNOWN:
-            g_assert_cmpuint(ev.event, ==, VIRTIO_CONSOLE_PORT_ADD);
-            g_assert_cmpuint(ev.id, ==, added++);
-            vser_port_ready(drv, ev.id);
-            if (ev.id) {
-                ports[ev.id].state = ADDED;
-            }
-            break;
-        case CONSOLE:
-            g_assert_cmpuint(ev.event, ==, VIRTIO_CONSOLE_CONSOLE_PORT);
-            break;
-        case ADDED:
-            if (!vser_check_fragment(&ev, blob, &ports[ev.id].offset)) {
-                ports[ev.id].state = ADDED;
-            }
-            break;
-        case DESCRIBED:
-            vser_check_name(&ev, name);
-            break;
-        case NAMED:
-            g_assert_cmpuint(ev.event, ==, VIRTIO_CONSOLE_PORT_OPEN);
-            g_assert_cmpuint(ev.value, ==, 1);
-            opened++;
-            break;
-        default:
-            g_assert_not_reached();
+    switch (h->ports[ev.id].state++) {
+    case UNKNOWN:
+        g_assert_cmpuint(ev.event, ==, VIRTIO_CONSOLE_PORT_ADD);
+        g_assert_cmpuint(ev.id, ==, h->added++);
+        vser_port_ready(drv, ev.id);
+        if (ev.id) {
+            h->ports[ev.id].state = ADDED;
         }
+        break;
+    case CONSOLE:
+        g_assert_cmpuint(ev.event, ==, VIRTIO_CONSOLE_CONSOLE_PORT);
+        break;
+    case ADDED:
+        if (!vser_check_fragment(&ev, blob, &h->ports[ev.id].offset)) {
+            h->ports[ev.id].state = ADDED;
+        }
+        break;
+    case DESCRIBED:
+        vser_check_name(&ev, name);
+        break;
+    case NAMED:
+        g_assert_cmpuint(ev.event, ==, VIRTIO_CONSOLE_PORT_OPEN);
+        g_assert_cmpuint(ev.value, ==, 1);
+        h->opened++;
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+/* Stop when all ports are open, or after @limit events */
+static void drive_many_ports(QVSerDriver *drv, unsigned int limit)
+{
+    Handshake h = { };
+    unsigned int events;
+
+    vser_device_ready(drv);
+    for (events = 0; h.opened < MANY_PORTS && events < limit; events++) {
+        take_event(drv, &h);
     }
 }
 
@@ -396,6 +449,19 @@ static void test_stopped(void *obj, void *arg, QGuestAllocator *alloc)
  * Buffers that the device cannot use
  */
 
+/* The device stops, whatever else it gets, and works after a reset */
+static void expect_broken(QVSerDriver *drv)
+{
+    if (qvser_negotiated(drv, VIRTIO_F_VERSION_1)) {
+        qvser_wait_broken(drv);
+    }
+    qvser_add_buffers(drv, 4, LARGE);
+    vser_expect_nothing(drv);
+
+    vser_restart(drv, 4, LARGE);
+    vser_expect_only_port(drv, 1, "A");
+}
+
 static void test_bad_buffers(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
@@ -426,14 +492,40 @@ static void test_bad_buffers(void *obj, void *arg, QGuestAllocator *alloc)
             vser_expect_add(drv, 1);
             vser_port_ready(drv, 1);
         }
-        if (qvser_negotiated(drv, VIRTIO_F_VERSION_1)) {
-            qvser_wait_broken(drv);
-        }
-        qvser_add_buffers(drv, 4, LARGE);
-        vser_expect_nothing(drv);
+        expect_broken(drv);
+    }
+}
 
-        vser_restart(drv, 4, LARGE);
-        vser_expect_only_port(drv, 1, "A");
+static void test_broken_chains(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    static const struct {
+        const char *what;
+        QVSerDescriptor desc[2];
+        uint16_t head;
+    } broken[] = {
+        { "a loop of one",
+          { { 8, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 0 } } },
+        { "a loop of two",
+          { { 8, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 1 },
+            { 8, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 0 } } },
+        { "next out of range",
+          { { 8, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 0xffff } } },
+        { "first out of range", { }, 0xffff },
+        { "half a table of indirect descriptors",
+          { { 8, VRING_DESC_F_INDIRECT, 0 } } },
+    };
+    int i, j;
+
+    for (i = 0; i < ARRAY_SIZE(broken); i++) {
+        g_test_message("%s", broken[i].what);
+        qvser_start(drv);
+        for (j = 0; j < ARRAY_SIZE(broken[i].desc); j++) {
+            qvser_write_descriptor(drv, j, &broken[i].desc[j]);
+        }
+        qvirtqueue_kick(drv->qts, drv->vdev, drv->c_ivq, broken[i].head);
+        vser_device_ready(drv);
+        expect_broken(drv);
     }
 }
 
@@ -441,31 +533,88 @@ static void test_bad_buffers(void *obj, void *arg, QGuestAllocator *alloc)
  * Migration: the guest goes on, and is told the rest
  */
 
+/* The status of the migration in or out of @qts, "none" before it starts */
+static char *migration_status(QTestState *qts)
+{
+    QDict *info = qtest_qmp_assert_success_ref(
+        qts, "{ 'execute': 'query-migrate' }");
+    char *status = g_strdup(qdict_get_try_str(info, "status") ?: "none");
+
+    qobject_unref(info);
+    return status;
+}
+
 /* Wait until a migration is over; returns whether it has succeeded */
 static bool migration_succeeded(QTestState *qts)
 {
     gint64 start = g_get_monotonic_time();
-    bool completed, failed;
 
-    do {
-        QDict *info = qtest_qmp_assert_success_ref(
-            qts, "{ 'execute': 'query-migrate' }");
-        const char *status = qdict_get_try_str(info, "status");
+    while (true) {
+        g_autofree char *status = migration_status(qts);
 
-        completed = g_strcmp0(status, "completed") == 0;
-        failed = g_strcmp0(status, "failed") == 0;
-        qobject_unref(info);
+        if (g_str_equal(status, "completed") ||
+            g_str_equal(status, "failed")) {
+            return g_str_equal(status, "completed");
+        }
         g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
-    } while (!completed && !failed);
-    return completed;
+    }
 }
 
-/* A QEMU like this one that waits for its guest, stderr into @log if given */
-static QTestState *new_destination(const char *log)
+/*
+ * Start the QEMU that the environment variable @var names, NULL: this one. The
+ * function of libqtest for that has another name in each version.
+ */
+static QTestState *start_qemu(const char *var, const char *args)
 {
-    return qtest_initf("%s -incoming defer %s%s",
-                       qos_get_current_command_line(),
-                       log ? "2>" : "", log ? log : "");
+    g_autofree char *ours = g_strdup(getenv("QTEST_QEMU_BINARY"));
+    QTestState *qts;
+
+    g_setenv("QTEST_QEMU_BINARY", var ? getenv(var) : ours, true);
+    qts = qtest_init(args);
+    g_setenv("QTEST_QEMU_BINARY", ours, true);
+    return qts;
+}
+
+/* Start one that waits for the guest, stderr into @log if given */
+static QTestState *new_destination(const char *var, const char *log)
+{
+    g_autofree char *args = g_strdup_printf("%s -incoming defer %s%s",
+                                            qos_get_current_command_line(),
+                                            log ? "2>" : "", log ?: "");
+
+    return start_qemu(var, args);
+}
+
+static void migrate_out(QTestState *from, const char *uri)
+{
+    qtest_qmp_assert_success(from, "{ 'execute': 'migrate',"
+                             " 'arguments': { 'uri': %s } }", uri);
+    /* The source is of no use to other cases */
+    qos_invalidate_command_line();
+}
+
+static void migrate_in(QTestState *to, const char *uri)
+{
+    qtest_qmp_assert_success(to, "{ 'execute': 'migrate-incoming',"
+                             " 'arguments': { 'uri': %s,"
+                             " 'exit-on-error': false } }", uri);
+}
+
+/*
+ * Have the driver go on with @serial and @alloc at @to, if that takes the
+ * guest; returns whether it does
+ */
+static bool arrive(QVSerDriver *drv, QTestState *to, QVirtioSerial *serial,
+                   QGuestAllocator *alloc)
+{
+    if (!migration_succeeded(to)) {
+        return false;
+    }
+    qtest_qmp_eventwait(to, "RESUME");
+    /* virtio-serial-bus.c has a timer for after migration */
+    qtest_clock_step(to, 1000 * 1000);
+    qvser_migrated(drv, to, serial->vdev, alloc);
+    return true;
 }
 
 /* Move the guest by way of a file; returns whether @to has taken it */
@@ -481,22 +630,11 @@ static bool migrate(QVSerDriver *drv, QTestState *to)
     g_assert_cmpint(fd, >=, 0);
     close(fd);
     uri = g_strdup_printf("file:%s", path);
-    qtest_qmp_assert_success(drv->qts, "{ 'execute': 'migrate',"
-                             " 'arguments': { 'uri': %s } }", uri);
+    migrate_out(drv->qts, uri);
     g_assert_true(migration_succeeded(drv->qts));
-    qtest_qmp_assert_success(to, "{ 'execute': 'migrate-incoming',"
-                             " 'arguments': { 'uri': %s,"
-                             " 'exit-on-error': false } }", uri);
-    taken = migration_succeeded(to);
+    migrate_in(to, uri);
+    taken = arrive(drv, to, serial, alloc);
     g_unlink(path);
-    if (taken) {
-        qtest_qmp_eventwait(to, "RESUME");
-        /* virtio-serial-bus.c has a timer for after migration */
-        qtest_clock_step(to, 1000 * 1000);
-        qvser_migrated(drv, to, serial->vdev, alloc);
-    }
-    /* The source is of no use to other cases */
-    qos_invalidate_command_line();
     return taken;
 }
 
@@ -504,7 +642,7 @@ static bool migrate(QVSerDriver *drv, QTestState *to)
 static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
-    QTestState *to = new_destination(NULL);
+    QTestState *to = new_destination(NULL, NULL);
 
     vser_plug_described(drv->qts, 1, "A");
     vser_plug_described(to, 1, "A");
@@ -524,7 +662,7 @@ static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
 static void test_migrate_owed(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 0, 0);
-    QTestState *to = new_destination(NULL);
+    QTestState *to = new_destination(NULL, NULL);
 
     vser_plug_described(drv->qts, 2, "B");
     vser_plug_described(drv->qts, 1, "A");
@@ -548,7 +686,7 @@ static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
     g_autoptr(GBytes) blob = vser_make_blob("A");
-    QTestState *to = new_destination(NULL);
+    QTestState *to = new_destination(NULL, NULL);
     uint32_t offset = 0;
 
     vser_plug_described(drv->qts, 1, "A");
@@ -581,7 +719,7 @@ static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
 static void test_migrate_unplugged(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
-    QTestState *to = new_destination(NULL);
+    QTestState *to = new_destination(NULL, NULL);
 
     vser_plug_described(drv->qts, 1, "A");
     drv->keep = true;
@@ -611,7 +749,7 @@ static void test_migrate_connection(void *obj, void *arg,
                                     QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
-    QTestState *to = new_destination(NULL);
+    QTestState *to = new_destination(NULL, NULL);
 
     add_chardev(drv->qts, !arg);
     add_chardev(to, arg);
@@ -634,17 +772,137 @@ static void test_migrate_connection(void *obj, void *arg,
     qtest_quit(to);
 }
 
+/* The host side is there at the destination, before the driver has asked */
+static void test_migrate_connected_early(void *obj, void *arg,
+                                         QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 0, 0);
+    QTestState *to = new_destination(NULL, NULL);
+
+    add_chardev(drv->qts, false);
+    add_chardev(to, true);
+    vser_plug(drv->qts, 1, "chardev", "host", "name", "plain", NULL);
+    vser_plug(to, 1, "chardev", "host", "name", "plain", NULL);
+    vser_device_ready(drv);
+    g_assert_true(migrate(drv, to));
+    qvser_add_buffers(drv, 4, LARGE);
+    vser_expect_add(drv, 1);
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 1);
+    vser_expect_name(drv, 1, "plain");
+    vser_expect_open(drv, 1, true);
+    vser_expect_nothing(drv);
+    qtest_quit(to);
+}
+
+/* A console and a port, both with descriptors and open */
+#define TWO_PORTS \
+    "-chardev ringbuf,id=c0,size=2 -chardev ringbuf,id=c1,size=2" \
+    " -device virtconsole,nr=0,chardev=c0,desc=1209:0001,desc-serial=0" \
+    " -device virtserialport,nr=1,chardev=c1,desc=1209:0001,desc-serial=1"
+
+/* A handshake of two ports, at another QEMU after each event */
+static void test_migrate_always(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, 40);
+    Handshake h = { };
+
+    vser_device_ready(drv);
+    while (h.opened < 2) {
+        QTestState *from = drv->qts;
+
+        g_assert_true(migrate(drv, new_destination(NULL, NULL)));
+        if (from != global_qtest) {
+            qtest_quit(from);
+        }
+        take_event(drv, &h);
+    }
+    vser_expect_nothing(drv);
+    qtest_quit(drv->qts);
+}
+
+/* Bytes a second; at the slower one the guest's memory takes a minute */
+static void limit_bandwidth(QTestState *qts, int limit)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-set-parameters',"
+                             " 'arguments': { 'max-bandwidth': %d } }", limit);
+}
+
+#define SLOW    5000
+#define FAST    (1 << 30)
+
+/* The driver and the device work on while memory is under way already */
+static void test_migrate_live(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, 32);
+    g_autoptr(GBytes) blob = vser_make_blob("A");
+    g_autofree char *dir = g_dir_make_tmp("virtio-serial-test-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "migration", NULL);
+    g_autofree char *uri = g_strconcat("unix:", path, NULL);
+    g_autofree char *status = NULL;
+    QTestState *to = new_destination(NULL, NULL);
+    QVirtioSerial *serial = qos_allocate_objects(to, &alloc);
+    uint32_t offset = 0;
+
+    limit_bandwidth(drv->qts, SLOW);
+    migrate_in(to, uri);
+    migrate_out(drv->qts, uri);
+    do {
+        g_free(status);
+        status = migration_status(drv->qts);
+    } while (g_str_equal(status, "none") || g_str_equal(status, "setup"));
+
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    vser_port_ready(drv, 1);
+    vser_expect_fragment(drv, 1, blob, &offset);
+    g_free(status);
+    status = migration_status(drv->qts);
+    g_assert_cmpstr(status, ==, "active");
+
+    limit_bandwidth(drv->qts, FAST);
+    g_assert_true(migration_succeeded(drv->qts));
+    g_assert_true(arrive(drv, to, serial, alloc));
+    vser_expect_blob(drv, 1, blob, offset);
+    vser_expect_name(drv, 1, NAME("A"));
+    vser_expect_nothing(drv);
+    qtest_quit(to);
+    g_unlink(path);
+    g_rmdir(dir);
+}
+
+/* Where a destination can leave its messages */
+static char *new_log(void)
+{
+    char *log;
+    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &log, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    return log;
+}
+
+/* @to, which has messages in @log, does not take the guest and says @why */
+static void expect_refused(QVSerDriver *drv, QTestState *to, const char *log,
+                           const char *why)
+{
+    g_autofree char *messages = NULL;
+
+    g_assert_false(migrate(drv, to));
+    qtest_quit(to);
+    g_assert_true(g_file_get_contents(log, &messages, NULL, NULL));
+    g_test_message("%s", messages);
+    g_assert_nonnull(strstr(messages, why));
+    g_unlink(log);
+}
+
 /* @arg: the serial number at the destination, none: no descriptor */
 static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
-    g_autofree char *log = NULL;
-    g_autofree char *messages = NULL;
-    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &log, NULL);
-    QTestState *to = new_destination(log);
+    g_autofree char *log = new_log();
+    QTestState *to = new_destination(NULL, log);
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
     vser_plug_described(drv->qts, 1, "A");
     if (arg) {
         vser_plug_described(to, 1, arg);
@@ -652,13 +910,128 @@ static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
         vser_plug(to, 1, "name", NAME("A"), NULL);
     }
     vser_expect_only_port(drv, 1, "A");
-    g_assert_false(migrate(drv, to));
-    qtest_quit(to);
+    expect_refused(drv, to, log, "port1");
+}
 
-    g_assert_true(g_file_get_contents(log, &messages, NULL, NULL));
-    g_test_message("%s", messages);
-    g_assert_nonnull(strstr(messages, "port1"));
-    g_unlink(log);
+/*
+ * Migration to and from a QEMU that knows nothing of descriptors: the binaries
+ * that these variables name, as for migration-test
+ */
+
+#define STOCK_SRC   "QTEST_QEMU_BINARY_SRC"
+#define STOCK_DST   "QTEST_QEMU_BINARY_DST"
+
+/* A machine from before there were descriptors */
+#define OLD_MACHINE "-machine type=pc-i440fx-9.2 "
+
+static bool skip_without(const char *var)
+{
+    if (getenv(var)) {
+        return false;
+    }
+    g_test_skip("no QEMU without port descriptors: set " STOCK_SRC
+                " and " STOCK_DST);
+    return true;
+}
+
+/* There, only a name is left of the descriptor */
+static void plug_stock(QTestState *qts)
+{
+    vser_plug(qts, 1, "name", NAME("A"), NULL);
+}
+
+/* From DEVICE_READY on: port 1 with its name, and nothing about a descriptor */
+static void expect_only_name(QVSerDriver *drv)
+{
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    vser_port_ready(drv, 1);
+    vser_expect_name(drv, 1, NAME("A"));
+    vser_expect_nothing(drv);
+}
+
+/* Port 1 still is that one at @drv->qts, until it is unplugged */
+static void expect_goes_on(QVSerDriver *drv)
+{
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 1);
+    vser_expect_name(drv, 1, NAME("A"));
+    vser_unplug(drv->qts, 1);
+    vser_expect_remove(drv, 1);
+    vser_expect_nothing(drv);
+}
+
+/* @arg: whether it is the driver that does not want descriptors */
+static void test_migrate_to_stock(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    QTestState *to;
+
+    if (skip_without(STOCK_DST)) {
+        return;
+    }
+    to = new_destination(STOCK_DST, NULL);
+    vser_plug_described(drv->qts, 1, "A");
+    plug_stock(to);
+    drv->refuse = arg ? PORT_DESC : 0;
+    vser_restart(drv, 2, LARGE);
+    expect_only_name(drv);
+    g_assert_true(migrate(drv, to));
+    expect_goes_on(drv);
+    qtest_quit(to);
+}
+
+static void test_migrate_from_stock(void *obj, void *arg,
+                                    QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = NULL;
+    QVirtioSerial *serial;
+    QTestState *from, *to;
+
+    if (skip_without(STOCK_SRC)) {
+        return;
+    }
+    from = start_qemu(STOCK_SRC, qos_get_current_command_line());
+    to = new_destination(NULL, NULL);
+    serial = qos_allocate_objects(from, &alloc);
+    drv = qvser_new(from, serial->vdev, alloc);
+    plug_stock(from);
+    vser_plug_described(to, 1, "A");
+    vser_restart(drv, 2, LARGE);
+    expect_only_name(drv);
+    g_assert_true(migrate(drv, to));
+    expect_goes_on(drv);
+    qtest_quit(from);
+    qtest_quit(to);
+}
+
+/*
+ * Stock QEMU has no place for the state of what was negotiated, nor, with @arg,
+ * for what is owed though nothing was; it says what it could not load
+ */
+static void test_migrate_stock_refused(void *obj, void *arg,
+                                       QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autofree char *log = NULL;
+    QTestState *to;
+
+    if (skip_without(STOCK_DST)) {
+        return;
+    }
+    log = new_log();
+    to = new_destination(STOCK_DST, log);
+    vser_plug_described(drv->qts, 1, "A");
+    plug_stock(to);
+    if (arg) {
+        drv->refuse = PORT_DESC;
+        vser_restart(drv, 0, 0);
+        vser_device_ready(drv);
+    } else {
+        vser_restart(drv, 2, LARGE);
+        vser_expect_only_port(drv, 1, "A");
+    }
+    expect_refused(drv, to, log, "virtio-console");
 }
 
 /*
@@ -668,6 +1041,7 @@ static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
 static const VSerCase cases[] = {
     { "hotplug/running", test_hotplug, .legacy = true },
     { "hotplug/early", test_plug_early },
+    { "hotplug/asleep", test_asleep },
     { "hotplug/replug", test_replug },
     { "hotplug/unseen", test_unseen },
     { "hotplug/midway", test_unplug_midway },
@@ -682,14 +1056,32 @@ static const VSerCase cases[] = {
       .properties = "max_ports=" stringify(MANY_PORTS) },
     { "bad-buffers", test_bad_buffers, .ports = DESCRIBED(1, "A"),
       .legacy = true },
+    { "broken-chains", test_broken_chains, .ports = DESCRIBED(1, "A"),
+      .legacy = true },
     { "migrate/settled", test_migrate_settled },
     { "migrate/owed", test_migrate_owed },
     { "migrate/midway", test_migrate_midway, .legacy = true },
     { "migrate/unplugged", test_migrate_unplugged },
     { "migrate/connected", test_migrate_connection, (void *)true },
     { "migrate/disconnected", test_migrate_connection },
+    { "migrate/connected-early", test_migrate_connected_early },
     { "migrate/other-descriptor", test_migrate_refused, (void *)"B" },
     { "migrate/no-descriptor", test_migrate_refused },
+    { "migrate/always", test_migrate_always, .ports = TWO_PORTS,
+      .legacy = true },
+    { "migrate/live", test_migrate_live, .ports = DESCRIBED(1, "A") },
+    { "migrate/to-stock/refused-by-driver", test_migrate_to_stock,
+      (void *)true, .arch = "x86_64" },
+    { "migrate/to-stock/old-machine", test_migrate_to_stock,
+      .ports = OLD_MACHINE, .arch = "x86_64" },
+    { "migrate/from-stock/new-machine", test_migrate_from_stock,
+      .arch = "x86_64" },
+    { "migrate/from-stock/old-machine", test_migrate_from_stock,
+      .ports = OLD_MACHINE, .arch = "x86_64" },
+    { "migrate/to-stock/negotiated", test_migrate_stock_refused,
+      .arch = "x86_64" },
+    { "migrate/to-stock/owed", test_migrate_stock_refused, (void *)true,
+      .arch = "x86_64" },
 };
 
 static void register_virtio_serial_control_test(void)

@@ -69,6 +69,15 @@ static void store32(QVSerDriver *drv, void *p, uint32_t value)
     }
 }
 
+static void store64(QVSerDriver *drv, void *p, uint64_t value)
+{
+    if (legacy_big_endian(drv)) {
+        stq_be_p(p, value);
+    } else {
+        stq_le_p(p, value);
+    }
+}
+
 /* All 32 bits of a length in the used ring; qvirtqueue_get_buf() gives 16 */
 static uint32_t last_used_len(QVSerDriver *drv, QVirtQueue *vq)
 {
@@ -223,6 +232,19 @@ void qvser_add_buffers(QVSerDriver *drv, unsigned int count, uint32_t len)
     while (count--) {
         qvser_add_buffer(drv, &(QVSerSegment) { .len = len }, 1);
     }
+}
+
+void qvser_write_descriptor(QVSerDriver *drv, uint16_t index,
+                            const QVSerDescriptor *desc)
+{
+    struct vring_desc raw;
+
+    store64(drv, &raw.addr, drv->out);
+    store32(drv, &raw.len, desc->len);
+    store16(drv, &raw.flags, desc->flags);
+    store16(drv, &raw.next, desc->next);
+    qtest_memwrite(drv->qts, drv->c_ivq->desc + index * sizeof(raw), &raw,
+                   sizeof(raw));
 }
 
 void qvser_give_back(QVSerDriver *drv)

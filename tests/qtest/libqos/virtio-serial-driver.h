@@ -28,6 +28,13 @@ typedef struct QVSerSegment {
     bool device_reads;      /* as no part of a buffer on c_ivq should be */
 } QVSerSegment;
 
+/* struct vring_desc without the address */
+typedef struct QVSerDescriptor {
+    uint32_t len;
+    uint16_t flags;
+    uint16_t next;
+} QVSerDescriptor;
+
 /* An event: a control message from the device */
 typedef struct QVSerEvent {
     uint32_t id;
@@ -117,6 +124,17 @@ void qvser_add_buffer(QVSerDriver *drv, const QVSerSegment *segments,
  * Post buffers of one segment on c_ivq.
  */
 void qvser_add_buffers(QVSerDriver *drv, unsigned int count, uint32_t len);
+
+/**
+ * qvser_write_descriptor:
+ * @drv: a started driver
+ * @index: in the descriptor table of c_ivq
+ * @desc: written there as it is, with an address that is good for 8 bytes
+ *
+ * For chains that no driver should make.
+ */
+void qvser_write_descriptor(QVSerDriver *drv, uint16_t index,
+                            const QVSerDescriptor *desc);
 
 /**
  * qvser_give_back:
