@@ -62,8 +62,8 @@ class ManyPortsStock(ManyPorts):
 
 
 class Upheaval(GuestTest):
-    """A guest that is stopped, slept, or started again, while ports come and
-    go and their host side with them."""
+    """A guest that is stopped, suspended, hibernated or started again, while
+    ports come and go and their host side with them."""
 
     @classmethod
     def make_ports(cls):
@@ -94,16 +94,19 @@ class Upheaval(GuestTest):
             guest.qmp('cont')
             self.check(there=['stays', 'second'], gone=['goes', 'unseen'])
 
-        with self.subTest('asleep'):
-            guest.sh('echo 0 >/sys/module/suspend/parameters/pm_test_delay\n'
-                     'echo devices >/sys/power/pm_test\n'
-                     'echo freeze >/sys/power/state')
-            self.replug('second', 'third')
-            self.check(there=['stays', 'third'], gone=['second', 'unseen'])
+        # As far as devices notice, without the power going off
+        for state, old, new in (('freeze', 'second', 'third'),
+                                ('disk', 'third', 'fourth')):
+            with self.subTest(state):
+                guest.sh('echo 0 >/sys/module/suspend/parameters/pm_test_delay\n'
+                         'echo devices >/sys/power/pm_test\n'
+                         f'echo {state} >/sys/power/state')
+                self.replug(old, new)
+                self.check(there=['stays', new], gone=[old, 'unseen'])
 
         with self.subTest('started again'):
             guest.reboot()
-            self.check(there=['stays', 'third'], gone=['second'])
+            self.check(there=['stays', 'fourth'], gone=['third'])
 
 
 class UpheavalStock(Upheaval):
