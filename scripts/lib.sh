@@ -54,19 +54,25 @@ need_packages() {
     [ ${#missing[@]} -gt 0 ] || return 0
     [ "$(id -u)" = 0 ] ||
         die "packages are missing and only root can install them: ${missing[*]}"
-    export DEBIAN_FRONTEND=noninteractive
-    [ -n "$(apt-cache policy "${missing[0]}" 2>/dev/null | grep -v '(none)' |
-        grep Candidate || true)" ] || run_logged apt-update apt-get update
-    run_logged apt-install apt-get install -y --no-install-recommends \
-        -o DPkg::Lock::Timeout=300 "${missing[@]}"
+    # Lists that are missing or old name files that the archive has not: the
+    # first try says so, and the second has new ones.
+    (run_logged apt-install apt_install "${missing[@]}") || {
+        run_logged apt-update apt-get update
+        run_logged apt-install apt_install "${missing[@]}"
+    }
 }
 
-# private_apt: make build/apt/, an apt configuration of our own with the
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 "$@"
+}
+
+# private_apt [again]: make build/apt/, an apt configuration of our own with the
 # suites that the machine's own archive also serves; nothing under /etc/apt
-# changes.
+# changes. "again" gets new lists.
 private_apt() {
     local dir=$BUILD/apt codename main security suite key=
-    [ ! -e "$dir/ready" ] || return 0
+    [ ! -e "$dir/ready" ] || [ $# -gt 0 ] || return 0
     say "- private apt configuration ..."
     rm -rf "$dir"
     mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/src"
@@ -96,6 +102,8 @@ EOF
     # A suite that this archive does not serve is no failure here: what is
     # missing for it shows where it is asked for.
     run_logged apt-update-private sh -c "apt-get -c '$dir/apt.conf' update || true"
+    ls "$dir"/lists/*Sources* >/dev/null 2>&1 ||
+        die "no list of sources could be had; see build/log/apt-update-private.log"
     touch "$dir/ready"
 }
 
@@ -109,32 +117,33 @@ archive_of() {
 # upstream series that the archive still has into DIR, with Debian's patches
 # (upstream's tree does not configure without), and leave its version in DIR.version.
 fetch_source() {
-    local package=$1 series=$2 dir=$3 version versions
-    private_apt
-    versions=$(apt-cache -c "$BUILD/apt/apt.conf" showsrc "$package" |
-        awk '/^Version:/ { print $2 }' | sort -u |
-        awk -v s="$series" '{ v = $1; sub(/^[0-9]+:/, "", v);
-                              if (v == s || index(v, s ".") == 1 || index(v, s "+") == 1)
-                                  print $1 }' |
-        sort -rV)
-    [ -n "$versions" ] || die "the archive lists no source of $package $series"
-    for version in $versions; do
-        say "- source of $package $version ..."
-        if (cd "$BUILD/apt/src" && apt-get -c "$BUILD/apt/apt.conf" source -q \
-                --download-only "$package=$version") \
-                >"$BUILD/log/source-$package-$series.log" 2>&1; then
-            local dsc
-            dsc=$BUILD/apt/src/${package}_${version#*:}.dsc
-            rm -rf "$dir"
-            run_logged "unpack-$package-$series" \
-                dpkg-source --no-check --no-copy -x "$dsc" "$dir"
-            echo "$version" >"$dir.version"
-            return 0
-        fi
-        say "  $version can't be had ($(grep -m 1 -oE '404|Unable|Failed' \
-            "$BUILD/log/source-$package-$series.log" || echo error)); trying the next"
+    local package=$1 series=$2 dir=$3 lists version versions=
+    for lists in kept new; do
+        private_apt $([ $lists = kept ] || echo again)
+        versions=$(apt-cache -c "$BUILD/apt/apt.conf" showsrc "$package" |
+            awk '/^Version:/ { print $2 }' | sort -u |
+            awk -v s="$series" '{ v = $1; sub(/^[0-9]+:/, "", v);
+                                  if (v == s || index(v, s ".") == 1 || index(v, s "+") == 1)
+                                      print $1 }' |
+            sort -rV)
+        for version in $versions; do
+            say "- source of $package $version ..."
+            if download_source "$package" "$version"; then
+                rm -rf "$dir"
+                run_logged "unpack-$package-$series" dpkg-source --no-check --no-copy \
+                    -x "$BUILD/apt/src/${package}_${version#*:}.dsc" "$dir"
+                echo "$version" >"$dir.version"
+                return 0
+            fi
+            say "  it can't be had; build/log/source-$package-${version#*:}.log says why"
+        done
     done
-    die "none of these sources of $package could be downloaded: ${versions//$'\n'/ }"
+    die "the archive has no source of $package $series; tried: ${versions:-none is listed}"
+}
+
+download_source() {
+    (cd "$BUILD/apt/src" && apt-get -c "$BUILD/apt/apt.conf" source -q --download-only \
+        "$1=$2") >"$BUILD/log/source-$1-${2#*:}.log" 2>&1
 }
 
 # ----------------------------------------------------------------------
@@ -154,11 +163,10 @@ setup_packages() {
     need_packages "${QEMU_PACKAGES[@]}"
     if [ ! -e "$BUILD/meson/ready" ]; then
         private_apt
-        say "- meson ..."
-        (cd "$BUILD/apt/cache" && apt-get -q -c "$BUILD/apt/apt.conf" download \
-            "meson/$(. /etc/os-release && echo "$VERSION_CODENAME")-backports") \
-            >"$BUILD/log/meson.log" 2>&1 ||
-            die "meson can't be had from backports; see build/log/meson.log"
+        (run_logged meson download_meson) || {
+            private_apt again
+            run_logged meson download_meson
+        }
         rm -rf "$BUILD/meson"
         dpkg-deb -x "$BUILD"/apt/cache/meson_*.deb "$BUILD/meson"
         touch "$BUILD/meson/ready"
@@ -166,6 +174,13 @@ setup_packages() {
     export PYTHONPATH=$BUILD/meson/usr/lib/python3/dist-packages
     # A build in another clone of this repository finds what this one compiled.
     export PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP CCACHE_NOHASHDIR=1
+}
+
+download_meson() {
+    rm -f "$BUILD"/apt/cache/meson_*.deb
+    (cd "$BUILD/apt/cache" && apt-get -q -c "$BUILD/apt/apt.conf" download \
+        -o APT::Sandbox::User=root \
+        "meson/$(. /etc/os-release && echo "$VERSION_CODENAME")-backports")
 }
 
 # patch_series VERSION: which of our patch sets fits that QEMU: the newest that
