@@ -296,6 +296,13 @@ class Guest:
         self.qmp('chardev-remove', id=f'char-{port.id}')
         del self.ports[port.id]
 
+    def sleep(self, state):
+        """Go to sleep ('freeze', 'disk') and wake up again, as far as devices
+        notice: the power does not go off."""
+        self.sh('echo 0 >/sys/module/suspend/parameters/pm_test_delay\n'
+                'echo devices >/sys/power/pm_test\n'
+                f'echo {state} >/sys/power/state')
+
     def reboot(self):
         """Reset the machine under the guest, and wait until it is up again."""
         self.qmp('set-action', reboot='reset')

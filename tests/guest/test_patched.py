@@ -240,9 +240,7 @@ class Sleep(GuestTest):
         to ports that have a descriptor already."""
         guest = self.guest
         before = {id: self.attributes(id) for id in self.port_ids}
-        guest.sh('echo 0 >/sys/module/suspend/parameters/pm_test_delay\n'
-                 'echo devices >/sys/power/pm_test\n'
-                 'echo freeze >/sys/power/state')
+        guest.sleep('freeze')
         self.assertEqual({id: self.attributes(id) for id in self.port_ids}, before)
         self.exchange('s1', '/dev/virtio-ports/by-usb-id/1209:0001:S1', 5000)
 
