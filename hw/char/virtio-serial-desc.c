@@ -13,6 +13,7 @@
 #include "migration/qemu-file-types.h"
 #include "monitor/monitor.h"
 #include "hw/virtio/virtio-serial.h"
+#include "hw/virtio/virtio-serial-desc-port.h"
 
 /* ------------------------------------------------------------------ */
 /* The blob */
@@ -95,8 +96,7 @@ static void free_props(VirtIOSerialPortDesc *desc)
 }
 
 /* Name @port by its descriptor, but neither @reserved nor as another port */
-static void derive_name(VirtIOSerialPort *port, const char *reserved,
-                        VirtIOSerialPort *(*find_port_by_name)(char *))
+static void derive_name(VirtIOSerialPort *port, const char *reserved)
 {
     VirtIOSerialPortDesc *desc = &port->desc;
     char name[VIRTIO_SERIAL_DESC_NAME_SIZE];
@@ -106,7 +106,8 @@ static void derive_name(VirtIOSerialPort *port, const char *reserved,
     port->name = NULL;
     do {
         virtio_serial_desc_name(desc->blob, desc->length, number++, name);
-    } while (find_port_by_name(name) || !g_strcmp0(name, reserved));
+    } while (virtio_serial_find_port_by_name(name) ||
+             !g_strcmp0(name, reserved));
     port->name = g_strdup(name);
     desc->name_derived = true;
 }
@@ -115,20 +116,17 @@ static void derive_name(VirtIOSerialPort *port, const char *reserved,
  * The user gave a port a name that another one has by its descriptor: that one
  * gives way, as long as no guest can have been told.
  */
-static void make_way(char *name,
-                     VirtIOSerialPort *(*find_port_by_name)(char *))
+static void make_way(const char *name)
 {
-    VirtIOSerialPort *other = find_port_by_name(name);
+    VirtIOSerialPort *other = virtio_serial_find_port_by_name(name);
 
     if (other && other->desc.name_derived &&
         !phase_check(PHASE_MACHINE_READY)) {
-        derive_name(other, name, find_port_by_name);
+        derive_name(other, name);
     }
 }
 
-bool virtio_serial_desc_realize(VirtIOSerialPort *port,
-                                VirtIOSerialPort *(*find_port_by_name)(char *),
-                                Error **errp)
+bool virtio_serial_desc_realize(VirtIOSerialPort *port, Error **errp)
 {
     VirtIOSerialPortDesc *desc = &port->desc;
     VirtIOSerialDescError err;
@@ -148,9 +146,9 @@ bool virtio_serial_desc_realize(VirtIOSerialPort *port,
     }
 
     if (port->name) {
-        make_way(port->name, find_port_by_name);
+        make_way(port->name);
     } else if (desc->blob) {
-        derive_name(port, NULL, find_port_by_name);
+        derive_name(port, NULL);
     }
     return true;
 }
@@ -318,10 +316,12 @@ static void get_digest(VirtIOSerialPort *port, uint8_t *digest)
     g_checksum_get_digest(sum, digest, &size);
 }
 
+/* Can somebody in the guest have been told of descriptors? */
 static bool digests_needed(void *opaque)
 {
-    return virtio_vdev_has_feature(opaque, VIRTIO_CONSOLE_F_PORT_DESC) &&
-           virtio_vdev_has_feature(opaque, VIRTIO_CONSOLE_F_MULTIPORT);
+    return virtio_serial_desc_port_exists(opaque) ||
+           (virtio_vdev_has_feature(opaque, VIRTIO_CONSOLE_F_PORT_DESC) &&
+            virtio_vdev_has_feature(opaque, VIRTIO_CONSOLE_F_MULTIPORT));
 }
 
 static int put_digests(QEMUFile *f, void *pv, size_t size,

@@ -533,121 +533,16 @@ static void test_broken_chains(void *obj, void *arg, QGuestAllocator *alloc)
  * Migration: the guest goes on, and is told the rest
  */
 
-/* The status of the migration in or out of @qts, "none" before it starts */
-static char *migration_status(QTestState *qts)
-{
-    QDict *info = qtest_qmp_assert_success_ref(
-        qts, "{ 'execute': 'query-migrate' }");
-    char *status = g_strdup(qdict_get_try_str(info, "status") ?: "none");
-
-    qobject_unref(info);
-    return status;
-}
-
-/* Wait until a migration is over; returns whether it has succeeded */
-static bool migration_succeeded(QTestState *qts)
-{
-    gint64 start = g_get_monotonic_time();
-
-    while (true) {
-        g_autofree char *status = migration_status(qts);
-
-        if (g_str_equal(status, "completed") ||
-            g_str_equal(status, "failed")) {
-            return g_str_equal(status, "completed");
-        }
-        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
-    }
-}
-
-/*
- * Start the QEMU that the environment variable @var names, NULL: this one. The
- * function of libqtest for that has another name in each version.
- */
-static QTestState *start_qemu(const char *var, const char *args)
-{
-    g_autofree char *ours = g_strdup(getenv("QTEST_QEMU_BINARY"));
-    QTestState *qts;
-
-    g_setenv("QTEST_QEMU_BINARY", var ? getenv(var) : ours, true);
-    qts = qtest_init(args);
-    g_setenv("QTEST_QEMU_BINARY", ours, true);
-    return qts;
-}
-
-/* Start one that waits for the guest, stderr into @log if given */
-static QTestState *new_destination(const char *var, const char *log)
-{
-    g_autofree char *args = g_strdup_printf("%s -incoming defer %s%s",
-                                            qos_get_current_command_line(),
-                                            log ? "2>" : "", log ?: "");
-
-    return start_qemu(var, args);
-}
-
-static void migrate_out(QTestState *from, const char *uri)
-{
-    qtest_qmp_assert_success(from, "{ 'execute': 'migrate',"
-                             " 'arguments': { 'uri': %s } }", uri);
-    /* The source is of no use to other cases */
-    qos_invalidate_command_line();
-}
-
-static void migrate_in(QTestState *to, const char *uri)
-{
-    qtest_qmp_assert_success(to, "{ 'execute': 'migrate-incoming',"
-                             " 'arguments': { 'uri': %s,"
-                             " 'exit-on-error': false } }", uri);
-}
-
-/*
- * Have the driver go on with @serial and @alloc at @to, if that takes the
- * guest; returns whether it does
- */
-static bool arrive(QVSerDriver *drv, QTestState *to, QVirtioSerial *serial,
-                   QGuestAllocator *alloc)
-{
-    if (!migration_succeeded(to)) {
-        return false;
-    }
-    qtest_qmp_eventwait(to, "RESUME");
-    /* virtio-serial-bus.c has a timer for after migration */
-    qtest_clock_step(to, 1000 * 1000);
-    qvser_migrated(drv, to, serial->vdev, alloc);
-    return true;
-}
-
-/* Move the guest by way of a file; returns whether @to has taken it */
-static bool migrate(QVSerDriver *drv, QTestState *to)
-{
-    QGuestAllocator *alloc;
-    QVirtioSerial *serial = qos_allocate_objects(to, &alloc);
-    g_autofree char *path = NULL;
-    g_autofree char *uri = NULL;
-    bool taken;
-    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
-
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    uri = g_strdup_printf("file:%s", path);
-    migrate_out(drv->qts, uri);
-    g_assert_true(migration_succeeded(drv->qts));
-    migrate_in(to, uri);
-    taken = arrive(drv, to, serial, alloc);
-    g_unlink(path);
-    return taken;
-}
-
 /* With everything told, there is nothing to tell; each side is as it was */
 static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
-    QTestState *to = new_destination(NULL, NULL);
+    QTestState *to = vser_new_destination(NULL, NULL);
 
     vser_plug_described(drv->qts, 1, "A");
     vser_plug_described(to, 1, "A");
     vser_expect_only_port(drv, 1, "A");
-    g_assert_true(migrate(drv, to));
+    g_assert_true(vser_migrate(drv, to));
     vser_expect_nothing(drv);
     vser_port_ready(drv, 1);
     vser_expect_identity(drv, 1, "A");
@@ -662,7 +557,7 @@ static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
 static void test_migrate_owed(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 0, 0);
-    QTestState *to = new_destination(NULL, NULL);
+    QTestState *to = vser_new_destination(NULL, NULL);
 
     vser_plug_described(drv->qts, 2, "B");
     vser_plug_described(drv->qts, 1, "A");
@@ -671,7 +566,7 @@ static void test_migrate_owed(void *obj, void *arg, QGuestAllocator *alloc)
     vser_plug_described(to, 1, "A");
     vser_plug_described(to, 3, "unseen");
     vser_device_ready(drv);
-    g_assert_true(migrate(drv, to));
+    g_assert_true(vser_migrate(drv, to));
     vser_unplug(to, 3);
     vser_port_ready(drv, 1);
     qvser_add_buffers(drv, 2, LARGE);
@@ -686,7 +581,7 @@ static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
     g_autoptr(GBytes) blob = vser_make_blob("A");
-    QTestState *to = new_destination(NULL, NULL);
+    QTestState *to = vser_new_destination(NULL, NULL);
     uint32_t offset = 0;
 
     vser_plug_described(drv->qts, 1, "A");
@@ -704,7 +599,7 @@ static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_fragment(drv, 1, blob, &offset);
     vser_expect_nothing(drv);
 
-    g_assert_true(migrate(drv, to));
+    g_assert_true(vser_migrate(drv, to));
     vser_expect_nothing(drv);
     drv->keep = false;
     qvser_give_back(drv);
@@ -719,7 +614,7 @@ static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
 static void test_migrate_unplugged(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
-    QTestState *to = new_destination(NULL, NULL);
+    QTestState *to = vser_new_destination(NULL, NULL);
 
     vser_plug_described(drv->qts, 1, "A");
     drv->keep = true;
@@ -727,7 +622,7 @@ static void test_migrate_unplugged(void *obj, void *arg, QGuestAllocator *alloc)
     vser_device_ready(drv);
     vser_expect_add(drv, 1);
     vser_unplug(drv->qts, 1);
-    g_assert_true(migrate(drv, to));
+    g_assert_true(vser_migrate(drv, to));
     vser_plug_described(to, 1, "new");
     qvser_give_back(drv);
     vser_expect_remove(drv, 1);
@@ -749,7 +644,7 @@ static void test_migrate_connection(void *obj, void *arg,
                                     QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
-    QTestState *to = new_destination(NULL, NULL);
+    QTestState *to = vser_new_destination(NULL, NULL);
 
     add_chardev(drv->qts, !arg);
     add_chardev(to, arg);
@@ -765,7 +660,7 @@ static void test_migrate_connection(void *obj, void *arg,
         vser_expect_open(drv, 1, true);
     }
 
-    g_assert_true(migrate(drv, to));
+    g_assert_true(vser_migrate(drv, to));
     qvser_give_back(drv);
     vser_expect_open(drv, 1, arg);
     vser_expect_nothing(drv);
@@ -777,14 +672,14 @@ static void test_migrate_connected_early(void *obj, void *arg,
                                          QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 0, 0);
-    QTestState *to = new_destination(NULL, NULL);
+    QTestState *to = vser_new_destination(NULL, NULL);
 
     add_chardev(drv->qts, false);
     add_chardev(to, true);
     vser_plug(drv->qts, 1, "chardev", "host", "name", "plain", NULL);
     vser_plug(to, 1, "chardev", "host", "name", "plain", NULL);
     vser_device_ready(drv);
-    g_assert_true(migrate(drv, to));
+    g_assert_true(vser_migrate(drv, to));
     qvser_add_buffers(drv, 4, LARGE);
     vser_expect_add(drv, 1);
     vser_expect_nothing(drv);
@@ -811,7 +706,7 @@ static void test_migrate_always(void *obj, void *arg, QGuestAllocator *alloc)
     while (h.opened < 2) {
         QTestState *from = drv->qts;
 
-        g_assert_true(migrate(drv, new_destination(NULL, NULL)));
+        g_assert_true(vser_migrate(drv, vser_new_destination(NULL, NULL)));
         if (from != global_qtest) {
             qtest_quit(from);
         }
@@ -840,16 +735,16 @@ static void test_migrate_live(void *obj, void *arg, QGuestAllocator *alloc)
     g_autofree char *path = g_build_filename(dir, "migration", NULL);
     g_autofree char *uri = g_strconcat("unix:", path, NULL);
     g_autofree char *status = NULL;
-    QTestState *to = new_destination(NULL, NULL);
+    QTestState *to = vser_new_destination(NULL, NULL);
     QVirtioSerial *serial = qos_allocate_objects(to, &alloc);
     uint32_t offset = 0;
 
     limit_bandwidth(drv->qts, SLOW);
-    migrate_in(to, uri);
-    migrate_out(drv->qts, uri);
+    vser_migrate_in(to, uri);
+    vser_migrate_out(drv->qts, uri);
     do {
         g_free(status);
-        status = migration_status(drv->qts);
+        status = vser_migration_status(drv->qts);
     } while (g_str_equal(status, "none") || g_str_equal(status, "setup"));
 
     vser_device_ready(drv);
@@ -857,12 +752,12 @@ static void test_migrate_live(void *obj, void *arg, QGuestAllocator *alloc)
     vser_port_ready(drv, 1);
     vser_expect_fragment(drv, 1, blob, &offset);
     g_free(status);
-    status = migration_status(drv->qts);
+    status = vser_migration_status(drv->qts);
     g_assert_cmpstr(status, ==, "active");
 
     limit_bandwidth(drv->qts, FAST);
-    g_assert_true(migration_succeeded(drv->qts));
-    g_assert_true(arrive(drv, to, serial, alloc));
+    g_assert_true(vser_migration_succeeded(drv->qts));
+    g_assert_true(vser_arrive(drv, to, serial, alloc));
     vser_expect_blob(drv, 1, blob, offset);
     vser_expect_name(drv, 1, NAME("A"));
     vser_expect_nothing(drv);
@@ -871,37 +766,12 @@ static void test_migrate_live(void *obj, void *arg, QGuestAllocator *alloc)
     g_rmdir(dir);
 }
 
-/* Where a destination can leave its messages */
-static char *new_log(void)
-{
-    char *log;
-    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &log, NULL);
-
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    return log;
-}
-
-/* @to, which has messages in @log, does not take the guest and says @why */
-static void expect_refused(QVSerDriver *drv, QTestState *to, const char *log,
-                           const char *why)
-{
-    g_autofree char *messages = NULL;
-
-    g_assert_false(migrate(drv, to));
-    qtest_quit(to);
-    g_assert_true(g_file_get_contents(log, &messages, NULL, NULL));
-    g_test_message("%s", messages);
-    g_assert_nonnull(strstr(messages, why));
-    g_unlink(log);
-}
-
 /* @arg: the serial number at the destination, none: no descriptor */
 static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
-    g_autofree char *log = new_log();
-    QTestState *to = new_destination(NULL, log);
+    g_autofree char *log = vser_new_log();
+    QTestState *to = vser_new_destination(NULL, log);
 
     vser_plug_described(drv->qts, 1, "A");
     if (arg) {
@@ -910,7 +780,7 @@ static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
         vser_plug(to, 1, "name", NAME("A"), NULL);
     }
     vser_expect_only_port(drv, 1, "A");
-    expect_refused(drv, to, log, "port1");
+    vser_expect_refused(drv, to, log, "port1");
 }
 
 /*
@@ -970,13 +840,13 @@ static void test_migrate_to_stock(void *obj, void *arg, QGuestAllocator *alloc)
     if (skip_without(STOCK_DST)) {
         return;
     }
-    to = new_destination(STOCK_DST, NULL);
+    to = vser_new_destination(STOCK_DST, NULL);
     vser_plug_described(drv->qts, 1, "A");
     plug_stock(to);
     drv->refuse = arg ? PORT_DESC : 0;
     vser_restart(drv, 2, LARGE);
     expect_only_name(drv);
-    g_assert_true(migrate(drv, to));
+    g_assert_true(vser_migrate(drv, to));
     expect_goes_on(drv);
     qtest_quit(to);
 }
@@ -991,15 +861,15 @@ static void test_migrate_from_stock(void *obj, void *arg,
     if (skip_without(STOCK_SRC)) {
         return;
     }
-    from = start_qemu(STOCK_SRC, qos_get_current_command_line());
-    to = new_destination(NULL, NULL);
+    from = vser_start_qemu(STOCK_SRC, qos_get_current_command_line());
+    to = vser_new_destination(NULL, NULL);
     serial = qos_allocate_objects(from, &alloc);
     drv = qvser_new(from, serial->vdev, alloc);
     plug_stock(from);
     vser_plug_described(to, 1, "A");
     vser_restart(drv, 2, LARGE);
     expect_only_name(drv);
-    g_assert_true(migrate(drv, to));
+    g_assert_true(vser_migrate(drv, to));
     expect_goes_on(drv);
     qtest_quit(from);
     qtest_quit(to);
@@ -1019,8 +889,8 @@ static void test_migrate_stock_refused(void *obj, void *arg,
     if (skip_without(STOCK_DST)) {
         return;
     }
-    log = new_log();
-    to = new_destination(STOCK_DST, log);
+    log = vser_new_log();
+    to = vser_new_destination(STOCK_DST, log);
     vser_plug_described(drv->qts, 1, "A");
     plug_stock(to);
     if (arg) {
@@ -1031,7 +901,7 @@ static void test_migrate_stock_refused(void *obj, void *arg,
         vser_restart(drv, 2, LARGE);
         vser_expect_only_port(drv, 1, "A");
     }
-    expect_refused(drv, to, log, "virtio-console");
+    vser_expect_refused(drv, to, log, "virtio-console");
 }
 
 /*

@@ -55,7 +55,7 @@ static void test_without_multiport(void *obj, void *arg, QGuestAllocator *alloc)
                          " 'desc': '1209:0001' }");
     vser_host_connect(host);
     drv->refuse = MULTIPORT;
-    drv->data_ports = 1;
+    drv->data_ports = 1 << 0;
     vser_restart(drv, 4, LARGE);
 
     qvser_write(drv, 0, "to host", 8);
@@ -643,7 +643,7 @@ static void test_data(void *obj, void *arg, QGuestAllocator *alloc)
     } else {
         vser_plug(drv->qts, 1, "chardev", "host", "name", "data", NULL);
     }
-    drv->data_ports = 2;
+    drv->data_ports = 1 << 1;
     vser_restart(drv, 4, LARGE);
     vser_device_ready(drv);
     vser_expect_add(drv, 1);

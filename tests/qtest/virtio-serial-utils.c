@@ -332,6 +332,127 @@ void vser_host_free(VSerHost *host)
 }
 
 /*
+ * Migration
+ */
+
+char *vser_migration_status(QTestState *qts)
+{
+    QDict *info = qtest_qmp_assert_success_ref(
+        qts, "{ 'execute': 'query-migrate' }");
+    char *status = g_strdup(qdict_get_try_str(info, "status") ?: "none");
+
+    qobject_unref(info);
+    return status;
+}
+
+bool vser_migration_succeeded(QTestState *qts)
+{
+    gint64 start = g_get_monotonic_time();
+
+    while (true) {
+        g_autofree char *status = vser_migration_status(qts);
+
+        if (g_str_equal(status, "completed") ||
+            g_str_equal(status, "failed")) {
+            return g_str_equal(status, "completed");
+        }
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+}
+
+/* The function of libqtest for that has another name in each version */
+QTestState *vser_start_qemu(const char *var, const char *args)
+{
+    g_autofree char *ours = g_strdup(getenv("QTEST_QEMU_BINARY"));
+    QTestState *qts;
+
+    g_setenv("QTEST_QEMU_BINARY", var ? getenv(var) : ours, true);
+    qts = qtest_init(args);
+    g_setenv("QTEST_QEMU_BINARY", ours, true);
+    return qts;
+}
+
+QTestState *vser_new_destination(const char *var, const char *log)
+{
+    g_autofree char *args = g_strdup_printf("%s -incoming defer %s%s",
+                                            qos_get_current_command_line(),
+                                            log ? "2>" : "", log ?: "");
+
+    return vser_start_qemu(var, args);
+}
+
+void vser_migrate_out(QTestState *from, const char *uri)
+{
+    qtest_qmp_assert_success(from, "{ 'execute': 'migrate',"
+                             " 'arguments': { 'uri': %s } }", uri);
+    /* The source is of no use to other cases */
+    qos_invalidate_command_line();
+}
+
+void vser_migrate_in(QTestState *to, const char *uri)
+{
+    qtest_qmp_assert_success(to, "{ 'execute': 'migrate-incoming',"
+                             " 'arguments': { 'uri': %s,"
+                             " 'exit-on-error': false } }", uri);
+}
+
+bool vser_arrive(QVSerDriver *drv, QTestState *to, QVirtioSerial *serial,
+                   QGuestAllocator *alloc)
+{
+    if (!vser_migration_succeeded(to)) {
+        return false;
+    }
+    qtest_qmp_eventwait(to, "RESUME");
+    /* virtio-serial-bus.c has a timer for after migration */
+    qtest_clock_step(to, 1000 * 1000);
+    qvser_migrated(drv, to, serial->vdev, alloc);
+    return true;
+}
+
+bool vser_migrate(QVSerDriver *drv, QTestState *to)
+{
+    QGuestAllocator *alloc;
+    QVirtioSerial *serial = qos_allocate_objects(to, &alloc);
+    g_autofree char *path = NULL;
+    g_autofree char *uri = NULL;
+    bool taken;
+    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    uri = g_strdup_printf("file:%s", path);
+    vser_migrate_out(drv->qts, uri);
+    g_assert_true(vser_migration_succeeded(drv->qts));
+    vser_migrate_in(to, uri);
+    taken = vser_arrive(drv, to, serial, alloc);
+    g_unlink(path);
+    return taken;
+}
+
+char *vser_new_log(void)
+{
+    char *log;
+    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &log, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    return log;
+}
+
+void vser_expect_refused(QVSerDriver *drv, QTestState *to, const char *log,
+                         const char *why)
+{
+    g_autofree char *messages = NULL;
+
+    g_assert_false(vser_migrate(drv, to));
+    qtest_quit(to);
+    g_assert_true(g_file_get_contents(log, &messages, NULL, NULL));
+    g_test_message("%s", messages);
+    g_assert_nonnull(strstr(messages, why));
+    g_unlink(log);
+}
+
+/*
  * Registration
  */
 

@@ -10,6 +10,7 @@
 #define TESTS_VIRTIO_SERIAL_UTILS_H
 
 #include "libqos/qgraph.h"
+#include "libqos/virtio-serial.h"
 #include "libqos/virtio-serial-driver.h"
 #include "hw/virtio/virtio-serial-desc.h"
 
@@ -118,6 +119,42 @@ void vser_host_free(VSerHost *host);
 /* Connect and disconnect, and wait until QEMU has noticed */
 void vser_host_connect(VSerHost *host);
 void vser_host_disconnect(VSerHost *host);
+
+/*
+ * Migration
+ */
+
+/*
+ * Start the QEMU that the environment variable @var names, NULL: this one. The
+ * other one waits for the guest, and its stderr goes into @log if given.
+ */
+QTestState *vser_start_qemu(const char *var, const char *args);
+QTestState *vser_new_destination(const char *var, const char *log);
+
+/* Where a destination can leave its messages */
+char *vser_new_log(void);
+
+/*
+ * Move the guest by way of a file, and have the driver go on there; returns
+ * whether @to has taken it
+ */
+bool vser_migrate(QVSerDriver *drv, QTestState *to);
+
+/* @to, which has messages in @log, does not take the guest and says @why */
+void vser_expect_refused(QVSerDriver *drv, QTestState *to, const char *log,
+                         const char *why);
+
+/* Parts of the above, for a migration that goes on beside the test */
+void vser_migrate_out(QTestState *from, const char *uri);
+void vser_migrate_in(QTestState *to, const char *uri);
+bool vser_arrive(QVSerDriver *drv, QTestState *to, QVirtioSerial *serial,
+                 QGuestAllocator *alloc);
+
+/* The status of the migration in or out of @qts, "none" before it starts */
+char *vser_migration_status(QTestState *qts);
+
+/* Wait until a migration is over; returns whether it has succeeded */
+bool vser_migration_succeeded(QTestState *qts);
 
 /*
  * Registration

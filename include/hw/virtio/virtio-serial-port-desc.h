@@ -32,7 +32,6 @@ void virtio_serial_desc_class_init(ObjectClass *klass);
 /**
  * virtio_serial_desc_realize:
  * @port: its properties are set, it is not on its bus yet
- * @find_port_by_name: the port that has a name, NULL if none has
  * @errp: names the property, its value and what is accepted
  *
  * Make the blob that the properties describe, and derive the name of a port
@@ -41,16 +40,15 @@ void virtio_serial_desc_class_init(ObjectClass *klass);
  *
  * Returns: false if a property is not accepted; nothing has changed then.
  */
-bool virtio_serial_desc_realize(VirtIOSerialPort *port,
-                                VirtIOSerialPort *(*find_port_by_name)(char *),
-                                Error **errp);
+bool virtio_serial_desc_realize(VirtIOSerialPort *port, Error **errp);
 
 /* The descriptor as one line of "info qtree"; nothing where there is none. */
 void virtio_serial_desc_print(Monitor *mon, VirtIOSerialPort *port, int indent);
 
 /*
- * A subsection, sent when the driver has taken the feature: it was told each
- * port's descriptor, so the destination's ports must have the same.
+ * A subsection, sent when the driver has taken the feature or there is a
+ * virtserialdesc: the guest was told each port's descriptor, so the
+ * destination's ports must have the same.
  */
 extern const VMStateDescription vmstate_virtio_serial_desc;
 

@@ -134,17 +134,25 @@ static void stop(QVSerDriver *drv)
             g_free(drv->buffers[i]);
         }
     }
-    for (i = 0; drv->ivqs[i]; i++) {
+    for (i = 0; i < QVSER_DATA_PORTS; i++) {
+        QVSerBuffer *buf;
+
+        if (!drv->ivqs[i]) {
+            continue;
+        }
+        while ((buf = g_queue_pop_head(&drv->posted[i]))) {
+            guest_free(drv->alloc, buf->addr);
+            g_free(buf);
+        }
         free_queue(drv, drv->ivqs[i]);
         free_queue(drv, drv->ovqs[i]);
+        drv->ivqs[i] = drv->ovqs[i] = NULL;
     }
     free_queue(drv, drv->c_ivq);
     free_queue(drv, drv->c_ovq);
     guest_free(drv->alloc, drv->out);
     g_queue_free(drv->kept);
     g_clear_pointer(&drv->buffers, g_free);
-    g_clear_pointer(&drv->ivqs, g_free);
-    g_clear_pointer(&drv->ovqs, g_free);
     g_clear_pointer(&drv->in, g_free);
     drv->c_ivq = NULL;
 }
@@ -169,11 +177,12 @@ void qvser_start(QVSerDriver *drv)
 
     drv->c_ivq = qvirtqueue_setup(vdev, drv->alloc, C_IVQ);
     drv->c_ovq = qvirtqueue_setup(vdev, drv->alloc, C_OVQ);
-    drv->ivqs = g_new0(QVirtQueue *, drv->data_ports + 1);
-    drv->ovqs = g_new0(QVirtQueue *, drv->data_ports + 1);
-    for (i = 0; i < drv->data_ports; i++) {
-        drv->ivqs[i] = qvirtqueue_setup(vdev, drv->alloc, ivq_index(i));
-        drv->ovqs[i] = qvirtqueue_setup(vdev, drv->alloc, ivq_index(i) + 1);
+    for (i = 0; i < QVSER_DATA_PORTS; i++) {
+        if (drv->data_ports & (1ull << i)) {
+            drv->ivqs[i] = qvirtqueue_setup(vdev, drv->alloc, ivq_index(i));
+            drv->ovqs[i] = qvirtqueue_setup(vdev, drv->alloc,
+                                            ivq_index(i) + 1);
+        }
     }
 
     drv->buffers = g_new0(QVSerBuffer *, drv->c_ivq->size);
@@ -361,36 +370,77 @@ void qvser_wait_broken(QVSerDriver *drv)
     }
 }
 
-/* Have the device use one buffer at @addr; return how much it has written */
-static uint32_t transfer(QVSerDriver *drv, QVirtQueue *vq, uint64_t addr,
-                         size_t len, bool device_writes)
+void qvser_post(QVSerDriver *drv, uint32_t id, uint32_t len)
 {
-    vq->free_head = 0;
-    qvirtqueue_add(drv->qts, vq, addr, len, device_writes, false);
-    qvirtqueue_kick(drv->qts, drv->vdev, vq, 0);
-    qvirtio_wait_used_elem(drv->qts, drv->vdev, vq, 0, NULL, QVSER_TIMEOUT_US);
-    /* It may have been for c_ivq as well */
+    QVirtQueue *vq = drv->ivqs[id];
+    GQueue *posted = &drv->posted[id];
+    QVSerBuffer *buf = g_new0(QVSerBuffer, 1);
+    uint32_t head;
+
+    /* The device uses them in order, so descriptors can be used in turn */
+    g_assert_cmpuint(posted->length, <, vq->size);
+    if (vq->free_head == vq->size) {
+        vq->free_head = 0;
+    }
+    vq->num_free = vq->size;
+    buf->size = buf->capacity = len;
+    buf->addr = guest_alloc(drv->alloc, len);
+    head = qvirtqueue_add(drv->qts, vq, buf->addr, len, true, false);
+    g_queue_push_tail(posted, buf);
+    qvirtqueue_kick(drv->qts, drv->vdev, vq, head);
+}
+
+unsigned int qvser_posted(QVSerDriver *drv, uint32_t id)
+{
+    return drv->posted[id].length;
+}
+
+bool qvser_take(QVSerDriver *drv, uint32_t id, GByteArray *data)
+{
+    QVirtQueue *vq = drv->ivqs[id];
+    QVSerBuffer *buf;
+    uint32_t used;
+
+    if (!qvirtqueue_get_buf(drv->qts, vq, NULL, NULL)) {
+        return false;
+    }
+    /* The interrupt may have been for c_ivq as well */
     drv->interrupted = true;
-    return last_used_len(drv, vq);
+    buf = g_queue_pop_head(&drv->posted[id]);
+    used = last_used_len(drv, vq);
+    g_assert_cmpuint(used, <=, buf->size);
+    g_byte_array_set_size(data, data->len + used);
+    qtest_memread(drv->qts, buf->addr, data->data + data->len - used, used);
+    guest_free(drv->alloc, buf->addr);
+    g_free(buf);
+    return true;
 }
 
 size_t qvser_read(QVSerDriver *drv, uint32_t id, void *data, size_t len)
 {
-    uint64_t addr = guest_alloc(drv->alloc, len);
-    size_t used = transfer(drv, drv->ivqs[id], addr, len, true);
+    g_autoptr(GByteArray) got = g_byte_array_new();
+    gint64 start = g_get_monotonic_time();
 
-    g_assert_cmpint(used, <=, len);
-    qtest_memread(drv->qts, addr, data, used);
-    guest_free(drv->alloc, addr);
-    return used;
+    qvser_post(drv, id, len);
+    while (!qvser_take(drv, id, got)) {
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+    memcpy(data, got->data, got->len);
+    return got->len;
 }
 
 void qvser_write(QVSerDriver *drv, uint32_t id, const void *data, size_t len)
 {
+    QVirtQueue *vq = drv->ovqs[id];
     uint64_t addr = guest_alloc(drv->alloc, len);
 
     qtest_memwrite(drv->qts, addr, data, len);
-    transfer(drv, drv->ovqs[id], addr, len, false);
+    vq->free_head = 0;
+    qvirtqueue_add(drv->qts, vq, addr, len, false, false);
+    qvirtqueue_kick(drv->qts, drv->vdev, vq, 0);
+    qvirtio_wait_used_elem(drv->qts, drv->vdev, vq, 0, NULL, QVSER_TIMEOUT_US);
+    /* It may have been for c_ivq as well */
+    drv->interrupted = true;
     guest_free(drv->alloc, addr);
 }
 
@@ -407,8 +457,10 @@ void qvser_migrated(QVSerDriver *drv, QTestState *qts, QVirtioDevice *vdev,
     drv->alloc = alloc;
     drv->c_ivq->vdev = vdev;
     drv->c_ovq->vdev = vdev;
-    for (i = 0; drv->ivqs[i]; i++) {
-        drv->ivqs[i]->vdev = vdev;
-        drv->ovqs[i]->vdev = vdev;
+    for (i = 0; i < QVSER_DATA_PORTS; i++) {
+        if (drv->ivqs[i]) {
+            drv->ivqs[i]->vdev = vdev;
+            drv->ovqs[i]->vdev = vdev;
+        }
     }
 }

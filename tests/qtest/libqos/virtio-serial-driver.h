@@ -20,6 +20,9 @@
 /* How long the device has for anything that it must do */
 #define QVSER_TIMEOUT_US    (30 * 1000 * 1000)
 
+/* Ports with a smaller number can get data queues */
+#define QVSER_DATA_PORTS    64
+
 /* Segments that one control buffer can be made of */
 #define QVSER_SEGMENTS_MAX  8
 
@@ -51,7 +54,7 @@ typedef struct QVSerBuffer QVSerBuffer;
 typedef struct QVSerDriver {
     /* The test's, before qvser_start() */
     uint64_t refuse;        /* features not to take, though offered */
-    uint32_t data_ports;    /* ports with a smaller number get data queues */
+    uint64_t data_ports;    /* a bit for each port that gets data queues */
     /* The test's, at any time */
     bool keep;              /* a buffer is not posted again at once */
 
@@ -60,7 +63,9 @@ typedef struct QVSerDriver {
     QVirtioDevice *vdev;
     QGuestAllocator *alloc;
     QVirtQueue *c_ivq, *c_ovq;
-    QVirtQueue **ivqs, **ovqs;
+    QVirtQueue *ivqs[QVSER_DATA_PORTS], *ovqs[QVSER_DATA_PORTS];
+    /* buffers on ivqs, in the order of posting */
+    GQueue posted[QVSER_DATA_PORTS];
     QVSerBuffer **buffers;  /* on c_ivq, by their first descriptor */
     GQueue *kept;           /* first descriptors of those not given back */
     uint64_t out;           /* guest address of the message to the device */
@@ -194,9 +199,34 @@ void qvser_settle(QVSerDriver *drv);
 void qvser_wait_broken(QVSerDriver *drv);
 
 /**
+ * qvser_post:
+ * @drv: a started driver
+ * @id: of a port of @drv->data_ports
+ * @len: how many bytes
+ *
+ * Post a buffer for data to the guest.
+ */
+void qvser_post(QVSerDriver *drv, uint32_t id, uint32_t len);
+
+/* Returns: how many buffers were posted there and not taken */
+unsigned int qvser_posted(QVSerDriver *drv, uint32_t id);
+
+/**
+ * qvser_take:
+ * @drv: a started driver
+ * @id: of a port of @drv->data_ports
+ * @data: what the device has written is added here
+ *
+ * Take the buffer that was posted first, if the device is done with it.
+ *
+ * Returns: whether it is.
+ */
+bool qvser_take(QVSerDriver *drv, uint32_t id, GByteArray *data);
+
+/**
  * qvser_read:
  * @drv: a started driver
- * @id: of a port below @drv->data_ports
+ * @id: of a port of @drv->data_ports
  * @data: filled
  * @len: how many bytes
  *
@@ -209,7 +239,7 @@ size_t qvser_read(QVSerDriver *drv, uint32_t id, void *data, size_t len);
 /**
  * qvser_write:
  * @drv: a started driver
- * @id: of a port below @drv->data_ports
+ * @id: of a port of @drv->data_ports
  * @data: the bytes
  * @len: how many bytes
  *

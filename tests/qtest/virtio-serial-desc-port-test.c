@@ -1,0 +1,594 @@
+/*
+ * QTest testcase for virtio-serial: virtserialdesc
+ *
+ * A driver that knows nothing of descriptors reads of them from a port. What
+ * the reader hears has to be the truth, in order, and end, however slow it is
+ * and whatever happens meanwhile.
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "libqtest-single.h"
+#include "qemu/bswap.h"
+#include "qemu/module.h"
+#include "qobject/qdict.h"
+#include "libqos/virtio-serial.h"
+#include "virtio-serial-utils.h"
+
+/* The port that is read, as the device's and the command line's "reader" */
+#define READER_ID   5
+#define READER      "-device virtserialdesc,bus=vser0.0,id=reader,nr=5 "
+
+/* Ends a snapshot in the place of a port's number */
+#define END         UINT32_MAX
+
+typedef struct Reader {
+    QVSerDriver *drv;
+    uint32_t id;
+    /* How many buffers the device is to have, and how large */
+    unsigned int count;
+    uint32_t room;
+    /* What was read and not looked at yet */
+    GByteArray *got;
+} Reader;
+
+static void reader_free(Reader *r)
+{
+    g_byte_array_unref(r->got);
+    g_free(r);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Reader, reader_free)
+
+/* Open port @id of a driver that the device knows, with such buffers */
+static Reader *reader_open(QVSerDriver *drv, uint32_t id, unsigned int count,
+                           uint32_t room)
+{
+    Reader *r = g_new0(Reader, 1);
+
+    r->drv = drv;
+    r->id = id;
+    r->count = count;
+    r->room = room;
+    r->got = g_byte_array_new();
+    vser_port_ready(drv, id);
+    vser_port_open(drv, id);
+    return r;
+}
+
+/*
+ * A driver of a stock guest, ready, that can read from the ports. Other cases
+ * get a QEMU of their own: here the command line's ports do not stay.
+ */
+static QVSerDriver *start_stock(void *obj, QGuestAllocator *alloc)
+{
+    QVSerDriver *drv = vser_new_driver(obj, alloc);
+
+    qos_invalidate_command_line();
+    drv->refuse = PORT_DESC;
+    drv->data_ports = 3ull << READER_ID;
+    vser_restart(drv, 16, LARGE);
+    vser_device_ready(drv);
+    return drv;
+}
+
+/* Give the device the buffers that it is to have */
+static void refill(Reader *r)
+{
+    while (qvser_posted(r->drv, r->id) < r->count) {
+        qvser_post(r->drv, r->id, r->room);
+    }
+}
+
+/* Read until there are @len bytes */
+static void need(Reader *r, size_t len)
+{
+    gint64 start = g_get_monotonic_time();
+
+    while (r->got->len < len) {
+        refill(r);
+        qvser_take(r->drv, r->id, r->got);
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+}
+
+/* Take a record header, which is little-endian for every driver */
+static void expect_header(Reader *r, uint32_t id, uint16_t event)
+{
+    need(r, 8);
+    g_assert_cmphex((uint32_t)ldl_le_p(r->got->data), ==, id);
+    g_assert_cmpuint(lduw_le_p(r->got->data + 4), ==, event);
+    g_assert_cmpuint(lduw_le_p(r->got->data + 6), ==, 1);
+    g_byte_array_remove_range(r->got, 0, 8);
+}
+
+/* Take the rest of a record that has @blob, NULL: none */
+static void expect_blob(Reader *r, GBytes *blob)
+{
+    gsize length = 0;
+    const void *data = blob ? g_bytes_get_data(blob, &length) : NULL;
+
+    need(r, 8 + length);
+    g_assert_cmpuint(ldl_le_p(r->got->data), ==, length);
+    g_assert_cmpuint(ldl_le_p(r->got->data + 4), ==, 0);
+    g_assert_cmpmem(r->got->data + 8, length, data, length);
+    g_byte_array_remove_range(r->got, 0, 8 + length);
+}
+
+/* Port @id has what desc=1209:0001,desc-serial=@serial makes */
+static void expect_desc(Reader *r, uint32_t id, const char *serial)
+{
+    g_autoptr(GBytes) blob = vser_make_blob(serial);
+
+    expect_header(r, id, VIRTIO_CONSOLE_PORT_DESC);
+    expect_blob(r, blob);
+}
+
+static void expect_end(Reader *r)
+{
+    expect_header(r, END, VIRTIO_CONSOLE_PORT_DESC);
+    expect_blob(r, NULL);
+}
+
+static void expect_gone(Reader *r, uint32_t id)
+{
+    expect_header(r, id, VIRTIO_CONSOLE_PORT_REMOVE);
+}
+
+/* There is nothing more to read, with buffers enough */
+static void expect_silence(Reader *r)
+{
+    refill(r);
+    qvser_settle(r->drv);
+    qvser_take(r->drv, r->id, r->got);
+    g_assert_cmpuint(r->got->len, ==, 0);
+}
+
+static void close_port(Reader *r)
+{
+    qvser_send(r->drv, r->id, VIRTIO_CONSOLE_PORT_OPEN, 0);
+}
+
+/*
+ * The port
+ */
+
+static void plug_reader(QTestState *qts, const char *id, uint32_t nr)
+{
+    qtest_qmp_device_add(qts, "virtserialdesc", id,
+                         "{ 'bus': 'vser0.0', 'nr': %u }", nr);
+}
+
+static void assert_name(const char *id, const char *name)
+{
+    g_autofree char *path = g_strdup_printf("/machine/peripheral/%s", id);
+    QDict *response = qmp("{ 'execute': 'qom-get', 'arguments': {"
+                          " 'path': %s, 'property': 'name' } }", path);
+
+    g_assert_cmpstr(qdict_get_str(response, "return"), ==, name);
+    qobject_unref(response);
+}
+
+/* The lowest number that is free, whoever has the others */
+static void test_names(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    QTestState *qts = global_qtest;
+
+    vser_plug(qts, 1, "name", "org.qemu.virtio-serial-desc.1", NULL);
+    plug_reader(qts, "first", 2);
+    plug_reader(qts, "second", 3);
+    assert_name("first", "org.qemu.virtio-serial-desc.0");
+    assert_name("second", "org.qemu.virtio-serial-desc.2");
+    qtest_qmp_device_del(qts, "first");
+    plug_reader(qts, "third", 4);
+    assert_name("third", "org.qemu.virtio-serial-desc.0");
+    qtest_qmp_device_del(qts, "second");
+    qtest_qmp_device_del(qts, "third");
+    vser_unplug(qts, 1);
+}
+
+static void test_refused(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    static const struct {
+        const char *property;
+        const char *value;      /* NULL: the number 0 */
+        const char *error;
+    } bad[] = {
+        { "name", "mine", "name='mine': guests find a virtserialdesc by the "
+          "name org.qemu.virtio-serial-desc.K that it gets; expected no name" },
+        { "desc", "1209:0001", "desc: a virtserialdesc has no descriptor, it "
+          "tells of those of other ports; expected no desc property" },
+        { "nr", NULL, "nr=0: port 0 is for a virtconsole; expected another "
+          "number, or none for the lowest that is free" },
+    };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        QDict *args = qdict_new(), *response;
+
+        qdict_put_str(args, "driver", "virtserialdesc");
+        qdict_put_str(args, "bus", "vser0.0");
+        if (bad[i].value) {
+            qdict_put_str(args, bad[i].property, bad[i].value);
+        } else {
+            qdict_put_int(args, bad[i].property, 0);
+        }
+        response = qmp("{ 'execute': 'device_add', 'arguments': %p }", args);
+        g_assert_cmpstr(qdict_get_str(qdict_get_qdict(response, "error"),
+                                      "desc"), ==, bad[i].error);
+        qobject_unref(response);
+    }
+}
+
+/* What the guest writes leads nowhere, and the buffer comes back */
+static void test_written(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 4, LARGE);
+
+    qvser_write(drv, READER_ID, "hello", 5);
+    expect_end(r);
+    qvser_write(drv, READER_ID, "hello", 5);
+    expect_silence(r);
+}
+
+/*
+ * Snapshots
+ */
+
+#define MORE_PORTS \
+    "-device virtserialport,bus=vser0.0,nr=2,name=plain " \
+    "-device virtio-serial-pci,id=other -device virtserialport,bus=other.0," \
+    "nr=4,desc=1209:0001,desc-serial=elsewhere " \
+    DESCRIBED(3, "C") DESCRIBED(1, "A")
+
+static void test_snapshot(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 4, LARGE);
+
+    expect_desc(r, 1, "A");
+    expect_desc(r, 3, "C");
+    expect_end(r);
+    expect_silence(r);
+}
+
+/* To say that it is open says nothing new, to open it again does */
+static void test_reopen(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 4, LARGE);
+
+    expect_desc(r, 1, "A");
+    expect_end(r);
+    vser_port_open(drv, READER_ID);
+    expect_silence(r);
+    close_port(r);
+    vser_plug_described(drv->qts, 2, "B");
+    expect_silence(r);
+    vser_port_open(drv, READER_ID);
+    expect_desc(r, 1, "A");
+    expect_desc(r, 2, "B");
+    expect_end(r);
+    vser_unplug(drv->qts, 2);
+    expect_gone(r, 2);
+}
+
+/* @arg: the size of the only buffer that there is */
+static void test_tiny(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, (uintptr_t)arg);
+
+    expect_desc(r, 1, "A");
+    expect_desc(r, 2, "B");
+    expect_end(r);
+    vser_unplug(drv->qts, 1);
+    expect_gone(r, 1);
+    expect_silence(r);
+    vser_plug_described(drv->qts, 1, "new");
+    expect_desc(r, 1, "new");
+    expect_silence(r);
+}
+
+/* The longest blob there is, which no buffer holds */
+static void test_long(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 3, LARGE);
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    g_autoptr(GBytes) shorter = vser_make_blob("long");
+    g_autoptr(GBytes) blob = NULL;
+    g_autofree char *path = NULL;
+    gsize length;
+    const uint8_t *data = g_bytes_get_data(shorter, &length);
+    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
+
+    /* Unknown descriptors of 255 bytes at the end of the configuration */
+    g_byte_array_append(bytes, data, 18 + 32);
+    while (bytes->len + 255 + length <= VIRTIO_SERIAL_DESC_MAX) {
+        g_byte_array_append(bytes, (const uint8_t []) { 255, 0xfe }, 2);
+        g_byte_array_set_size(bytes, bytes->len + 253);
+        memset(bytes->data + bytes->len - 253, bytes->len, 253);
+    }
+    stw_le_p(bytes->data + 18 + 2, bytes->len - 18);
+    g_byte_array_append(bytes, data + 18 + 32, length - 18 - 32);
+    blob = g_bytes_new(bytes->data, bytes->len);
+    close(fd);
+    g_assert_true(g_file_set_contents(path, (char *)bytes->data, bytes->len,
+                                      NULL));
+
+    expect_end(r);
+    vser_plug(drv->qts, 1, "desc-file", path, NULL);
+    unlink(path);
+    expect_header(r, 1, VIRTIO_CONSOLE_PORT_DESC);
+    expect_blob(r, blob);
+    expect_silence(r);
+}
+
+/*
+ * Changes
+ */
+
+static void test_live(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 4, LARGE);
+
+    expect_end(r);
+    vser_plug_described(drv->qts, 1, "A");
+    expect_desc(r, 1, "A");
+    vser_plug(drv->qts, 2, "name", "plain", NULL);
+    vser_unplug(drv->qts, 2);
+    expect_silence(r);
+    vser_unplug(drv->qts, 1);
+    expect_gone(r, 1);
+    vser_plug_described(drv->qts, 1, "new");
+    expect_desc(r, 1, "new");
+    expect_silence(r);
+}
+
+/* A reader without buffers hears of what is, not of all that was */
+static void test_slow(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, LARGE);
+    int i;
+
+    expect_desc(r, 1, "A");
+    expect_desc(r, 2, "B");
+    expect_end(r);
+
+    for (i = 0; i < 20; i++) {
+        vser_plug_described(drv->qts, 3, "unseen");
+        vser_unplug(drv->qts, 3);
+        vser_unplug(drv->qts, 1);
+        vser_plug_described(drv->qts, 1, i < 19 ? "unseen" : "new");
+    }
+    vser_unplug(drv->qts, 2);
+    vser_plug(drv->qts, 2, "name", "plain", NULL);
+    vser_plug_described(drv->qts, 4, "D");
+
+    expect_gone(r, 1);
+    expect_desc(r, 1, "new");
+    expect_gone(r, 2);
+    expect_desc(r, 4, "D");
+    expect_silence(r);
+}
+
+/* A record that was begun comes to its end, then that of its port is told */
+static void test_midway(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, 10);
+
+    need(r, 10);
+    vser_unplug(drv->qts, 1);
+    vser_plug_described(drv->qts, 1, "new");
+    expect_desc(r, 1, "A");
+    expect_desc(r, 2, "B");
+    expect_end(r);
+    expect_gone(r, 1);
+    expect_desc(r, 1, "new");
+    expect_silence(r);
+}
+
+/*
+ * While a snapshot is under way, what it has passed is told after its end, and
+ * what it comes to is told as it is then.
+ */
+static void test_in_snapshot(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, 1);
+
+    vser_plug_described(drv->qts, 4, "unseen");
+    expect_desc(r, 1, "A");
+    /* Now it is in the middle of port 2 */
+    need(r, 1);
+    vser_unplug(drv->qts, 1);
+    vser_unplug(drv->qts, 4);
+    vser_plug_described(drv->qts, 3, "C");
+    expect_desc(r, 2, "B");
+    expect_desc(r, 3, "C");
+    expect_end(r);
+    expect_gone(r, 1);
+    expect_silence(r);
+}
+
+static void test_two_readers(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 4, LARGE);
+    g_autoptr(Reader) other = NULL;
+
+    expect_desc(r, 1, "A");
+    expect_end(r);
+    plug_reader(drv->qts, "other", READER_ID + 1);
+    other = reader_open(drv, READER_ID + 1, 4, LARGE);
+    expect_desc(other, 1, "A");
+    expect_end(other);
+    vser_unplug(drv->qts, 1);
+    expect_gone(r, 1);
+    expect_gone(other, 1);
+
+    /* One goes while it is read; the other one stays */
+    qtest_qmp_device_del(drv->qts, "other");
+    vser_plug_described(drv->qts, 1, "new");
+    expect_desc(r, 1, "new");
+    expect_silence(r);
+}
+
+/*
+ * Resets, and guests that are stopped
+ */
+
+static void test_reset(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, 10);
+    g_autoptr(Reader) again = NULL;
+
+    need(r, 10);
+    vser_restart(drv, 4, LARGE);
+    vser_unplug(drv->qts, 1);
+    vser_device_ready(drv);
+    again = reader_open(drv, READER_ID, 1, 10);
+    expect_desc(again, 2, "B");
+    expect_end(again);
+    expect_silence(again);
+}
+
+static void test_stopped(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 4, LARGE);
+
+    expect_desc(r, 1, "A");
+    expect_end(r);
+    qtest_qmp_assert_success(drv->qts, "{ 'execute': 'stop' }");
+    vser_unplug(drv->qts, 1);
+    vser_plug_described(drv->qts, 2, "B");
+    expect_silence(r);
+    qtest_qmp_assert_success(drv->qts, "{ 'execute': 'cont' }");
+    expect_gone(r, 1);
+    expect_desc(r, 2, "B");
+    expect_silence(r);
+}
+
+/*
+ * Migration
+ */
+
+/* In the middle of a record, with more to come, and changes to tell */
+static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, 10);
+    QTestState *to = vser_new_destination(NULL, NULL);
+
+    vser_plug_described(drv->qts, 1, "A");
+    vser_plug_described(drv->qts, 3, "C");
+    expect_desc(r, 1, "A");
+    need(r, 10);
+    vser_unplug(drv->qts, 1);
+    vser_plug_described(to, 3, "C");
+
+    g_assert_true(vser_migrate(drv, to));
+    vser_plug_described(to, 2, "B");
+    expect_desc(r, 3, "C");
+    expect_end(r);
+    expect_gone(r, 1);
+    expect_desc(r, 2, "B");
+    expect_silence(r);
+    qtest_quit(to);
+}
+
+/* With all told; the port that was plugged second is now the first */
+static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = NULL;
+    g_autoptr(Reader) other = NULL;
+    QTestState *to = vser_new_destination(NULL, NULL);
+
+    plug_reader(drv->qts, "first", READER_ID);
+    plug_reader(drv->qts, "second", READER_ID + 1);
+    plug_reader(to, "second", READER_ID + 1);
+    plug_reader(to, "first", READER_ID);
+    r = reader_open(drv, READER_ID, 4, LARGE);
+    expect_end(r);
+    vser_plug_described(drv->qts, 1, "A");
+    vser_plug_described(to, 1, "A");
+    expect_desc(r, 1, "A");
+    expect_silence(r);
+
+    g_assert_true(vser_migrate(drv, to));
+    expect_silence(r);
+    vser_unplug(to, 1);
+    expect_gone(r, 1);
+    other = reader_open(drv, READER_ID + 1, 4, LARGE);
+    expect_end(other);
+    qtest_quit(to);
+}
+
+/* @arg: whether the port is a virtserialdesc at the destination */
+static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autofree char *log = vser_new_log();
+    g_autoptr(Reader) r = NULL;
+    QTestState *to = vser_new_destination(NULL, log);
+
+    plug_reader(drv->qts, "reader", READER_ID);
+    if (arg) {
+        plug_reader(to, "reader", READER_ID);
+    } else {
+        vser_plug(to, READER_ID, NULL);
+    }
+    vser_plug_described(drv->qts, 1, "A");
+    vser_plug_described(to, 1, arg ? "B" : "A");
+    r = reader_open(drv, READER_ID, 4, LARGE);
+    expect_desc(r, 1, "A");
+    vser_expect_refused(drv, to, log, arg ? "port1" :
+                        "port 5 is no virtserialdesc");
+}
+
+/*
+ * Registration
+ */
+
+#define TWO_PORTS   READER DESCRIBED(1, "A") DESCRIBED(2, "B")
+
+static const VSerCase cases[] = {
+    { "names", test_names },
+    { "refused", test_refused },
+    { "written", test_written, .ports = READER },
+    { "snapshot/ports", test_snapshot, .ports = READER MORE_PORTS,
+      .legacy = true },
+    { "snapshot/again", test_reopen, .ports = READER DESCRIBED(1, "A") },
+    { "snapshot/1-byte-buffer", test_tiny, (void *)1, .ports = TWO_PORTS },
+    { "snapshot/7-byte-buffer", test_tiny, (void *)7, .ports = TWO_PORTS },
+    { "snapshot/under-way", test_in_snapshot, .ports = TWO_PORTS },
+    { "longest", test_long, .ports = READER },
+    { "hotplug/live", test_live, .ports = READER, .legacy = true },
+    { "hotplug/slow-reader", test_slow, .ports = TWO_PORTS },
+    { "hotplug/midway", test_midway, .ports = TWO_PORTS },
+    { "hotplug/reader", test_two_readers, .ports = READER DESCRIBED(1, "A") },
+    { "reset", test_reset, .ports = TWO_PORTS },
+    { "stopped", test_stopped, .ports = READER DESCRIBED(1, "A") },
+    { "migrate/midway", test_migrate_midway, .ports = READER },
+    { "migrate/settled", test_migrate_settled },
+    { "migrate/other-descriptor", test_migrate_refused, (void *)true },
+    { "migrate/other-port", test_migrate_refused },
+};
+
+static void register_virtio_serial_desc_port_test(void)
+{
+    vser_add_cases("desc-port", cases, ARRAY_SIZE(cases));
+}
+
+libqos_init(register_virtio_serial_desc_port_test);
