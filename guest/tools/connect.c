@@ -1,0 +1,517 @@
+/*
+ * vser connect: stdin and stdout, or a program, to a port
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <fcntl.h>
+#include <getopt.h>
+#include <math.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "paths.h"
+#include "port.h"
+#include "uevent.h"
+#include "vser.h"
+
+/* Exit codes of --exec, as those of env(1) */
+enum {
+    EXIT_CANNOT_EXEC = 126,
+    EXIT_NO_PROGRAM = 127,
+};
+
+typedef struct Connect {
+    const char *text;           /* V:P[:SERIAL] */
+    bool wait;                  /* for the port, and for the host */
+    double deadline;            /* by now(); INFINITY: none */
+    bool quit;                  /* when stdin ends */
+    char **command;             /* of --exec; NULL: copy */
+
+    int fd;                     /* the port, nonblocking */
+    char name[32];              /* and its name */
+} Connect;
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* What is left of the time to wait, for poll(): rounded up, -1 without end */
+static int time_left(const Connect *c)
+{
+    double left = c->deadline - now();
+
+    if (left <= 0) {
+        return 0;
+    }
+    return isinf(left) ? -1 : left * 1000 < INT_MAX - 1 ? left * 1000 + 1
+                                                        : INT_MAX;
+}
+
+/* ------------------------------------------------------------------ */
+/* Find the port and open it */
+
+/*
+ * What tells that looking again may help. The kernel says that ports come and
+ * change. Its messages do not reach every container, and who may open a port is
+ * up to udev, so the directories of nodes and of the store are watched too.
+ */
+typedef struct Watch {
+    struct pollfd pfd[2];
+} Watch;
+
+static bool watch_begin(Watch *w)
+{
+    int inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    int uevent = uevent_open();
+
+    w->pfd[0] = (struct pollfd) { .fd = uevent, .events = POLLIN };
+    w->pfd[1] = (struct pollfd) { .fd = inotify, .events = POLLIN };
+    /* The store is there when the daemon was; else the kernel tells */
+    if (inotify >= 0) {
+        inotify_add_watch(inotify, VSER_DEV, IN_CREATE | IN_ATTRIB |
+                          IN_MOVED_TO);
+        inotify_add_watch(inotify, VSER_STORE, IN_MOVED_TO);
+    }
+    if (uevent < 0 && inotify < 0) {
+        vser_error("can't wait for a port: %s", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static void watch_end(Watch *w)
+{
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        if (w->pfd[i].fd >= 0) {
+            close(w->pfd[i].fd);
+        }
+    }
+}
+
+/* Is there news of a port? All that there is is taken. */
+static bool watch_news(Watch *w)
+{
+    char buffer[4096] __attribute__((aligned(8)));
+    Uevent event;
+    UeventResult result;
+    bool news = false;
+    ssize_t got;
+
+    while (w->pfd[0].fd >= 0 &&
+           (result = uevent_next(w->pfd[0].fd, &event)) != UEVENT_NONE) {
+        news |= result == UEVENT_LOST || !event.removed;
+    }
+    while (w->pfd[1].fd >= 0 &&
+           (got = read(w->pfd[1].fd, buffer, sizeof(buffer))) > 0) {
+        const struct inotify_event *e;
+        char *p;
+
+        for (p = buffer; p < buffer + got; p += sizeof(*e) + e->len) {
+            e = (void *)p;
+            news |= e->mask & IN_Q_OVERFLOW ||
+                    (e->len && strncmp(e->name, "vport", 5) == 0);
+        }
+    }
+    return news;
+}
+
+/*
+ * Open the one port that matches. Returns an exit code; *@again is set where
+ * a later try may do better, and then nothing is said.
+ */
+static int try_open(Connect *c, const PortFilter *filter, bool *again)
+{
+    char path[PATH_MAX];
+    PortList list;
+    Port port;
+    int ret;
+
+    *again = false;
+    if (c->wait) {
+        port_list(filter, &list);
+        *again = list.count == 0;
+        port_list_free(&list);
+        if (*again) {
+            return VSER_NO_PORT;
+        }
+    }
+    ret = port_choose(c->text, &port);
+    if (ret != EXIT_SUCCESS) {
+        return ret;
+    }
+    snprintf(c->name, sizeof(c->name), "%s", port.name);
+    port_free(&port);
+
+    snprintf(path, sizeof(path), "%s/%s", VSER_DEV, c->name);
+    c->fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (c->fd >= 0) {
+        return EXIT_SUCCESS;
+    }
+    if (c->wait && (errno == ENOENT || errno == EACCES || errno == EPERM ||
+                    errno == ENODEV || errno == ENXIO)) {
+        *again = true;      /* udev may not be done with it, or it has gone */
+    } else if (errno == EBUSY) {
+        vser_error("%s: in use by another program", path);
+    } else {
+        vser_error("%s: %s", path, strerror(errno));
+    }
+    return VSER_FAILED;
+}
+
+static int open_port(Connect *c)
+{
+    PortFilter filter;
+    bool again, told = false;
+    Watch w;
+    int ret;
+
+    if (!port_filter_parse(c->text, &filter)) {
+        return VSER_USAGE;
+    }
+    if (c->wait && !watch_begin(&w)) {
+        return VSER_FAILED;
+    }
+    while ((ret = try_open(c, &filter, &again)) != EXIT_SUCCESS && again) {
+        if (ret == VSER_FAILED && !told &&
+            (errno == EACCES || errno == EPERM)) {
+            vser_error("%s/%s: %s; waiting", VSER_DEV, c->name,
+                       strerror(errno));
+            told = true;
+        }
+        do {
+            if (time_left(c) == 0) {
+                vser_error("no port '%s' that can be opened came in time",
+                           c->text);
+                watch_end(&w);
+                return VSER_NO_PORT;
+            }
+            poll(w.pfd, 2, time_left(c));
+        } while (!watch_news(&w));
+    }
+    if (c->wait) {
+        watch_end(&w);
+    }
+    return ret;
+}
+
+/* ------------------------------------------------------------------ */
+/* Wait for the host */
+
+static int unplugged(const Connect *c)
+{
+    vser_error("%s: unplugged", c->name);
+    return VSER_UNPLUGGED;
+}
+
+/* A port that has gone fails to read even nothing */
+static bool is_unplugged(const Connect *c)
+{
+    char nothing;
+
+    return read(c->fd, &nothing, 0) < 0 && errno == ENODEV;
+}
+
+static bool host_is_open(const Connect *c)
+{
+    struct pollfd p = { .fd = c->fd };
+
+    return poll(&p, 1, 0) <= 0 || !(p.revents & POLLHUP);
+}
+
+/*
+ * poll() always returns for a port that the host has not opened, so it can't
+ * be used to wait. An edge-triggered epoll returns when something changes.
+ */
+static int wait_for_host(const Connect *c)
+{
+    struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
+    int ret = EXIT_SUCCESS;
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &e) < 0) {
+        vser_error("%s: can't wait for the host: %s", c->name,
+                   strerror(errno));
+        return VSER_FAILED;
+    }
+    if (!c->wait && !host_is_open(c)) {
+        vser_error("%s: waiting for the host to open its side", c->name);
+    }
+    while (!host_is_open(c)) {
+        if (is_unplugged(c)) {
+            ret = unplugged(c);
+            break;
+        }
+        if (time_left(c) == 0) {
+            vser_error("%s: the host did not open its side in time", c->name);
+            ret = VSER_NO_PORT;
+            break;
+        }
+        epoll_wait(epoll, &e, 1, time_left(c));
+    }
+    close(epoll);
+    return ret;
+}
+
+/* ------------------------------------------------------------------ */
+/* A program instead of stdin and stdout */
+
+static int run_command(const Connect *c)
+{
+    char path[PATH_MAX];
+    int error;
+
+    snprintf(path, sizeof(path), "%s/%s", VSER_DEV, c->name);
+    if (setenv("VSER_PORT", path, 1) < 0 ||
+        fcntl(c->fd, F_SETFL, O_RDWR) < 0 ||
+        dup2(c->fd, STDIN_FILENO) < 0 || dup2(c->fd, STDOUT_FILENO) < 0) {
+        vser_error("%s: %s", path, strerror(errno));
+        return VSER_FAILED;
+    }
+    execvp(c->command[0], c->command);
+    error = errno;
+    vser_error("%s: %s", c->command[0], strerror(error));
+    /* stdout is the port now, and nothing of ours goes there */
+    _exit(error == ENOENT ? EXIT_NO_PROGRAM : EXIT_CANNOT_EXEC);
+}
+
+/* ------------------------------------------------------------------ */
+/* Copy */
+
+/* What was read on one side and not yet written on the other */
+typedef struct Buffer {
+    size_t start, end;
+    char data[65536];
+} Buffer;
+
+static bool buffer_empty(const Buffer *b)
+{
+    return b->start == b->end;
+}
+
+/* The number of bytes read, as read() has it; into an empty buffer */
+static ssize_t buffer_fill(Buffer *b, int fd)
+{
+    ssize_t got = read(fd, b->data, sizeof(b->data));
+
+    b->start = 0;
+    b->end = got > 0 ? got : 0;
+    return got;
+}
+
+/* Write up to @max bytes; false, and errno, if that can't be */
+static bool buffer_drain(Buffer *b, int fd, size_t max)
+{
+    size_t size = b->end - b->start;
+    ssize_t put = write(fd, b->data + b->start, size < max ? size : max);
+
+    if (put < 0) {
+        return errno == EAGAIN || errno == EINTR;
+    }
+    b->start += put;
+    return true;
+}
+
+static bool nothing_to_read(void)
+{
+    return errno == EAGAIN || errno == EINTR;
+}
+
+/*
+ * How much may be written to stdout at a time. It is the user's, so it stays
+ * as it is, blocking or not; a pipe of which poll() says that it is writable
+ * takes PIPE_BUF bytes without blocking.
+ */
+static size_t stdout_chunk(void)
+{
+    struct stat st;
+
+    return fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode) ?
+           sizeof(((Buffer *)0)->data) : PIPE_BUF;
+}
+
+static int copy(const Connect *c)
+{
+    static Buffer to_host, to_stdout;
+    size_t chunk = stdout_chunk();
+    bool stdin_ended = false, host_closed = false, port_ended = false;
+
+    while (!port_ended || !buffer_empty(&to_stdout)) {
+        bool read_stdin = !stdin_ended && buffer_empty(&to_host) &&
+                          !host_closed;
+        bool write_host = !buffer_empty(&to_host) && !host_closed;
+        bool read_host = !port_ended && buffer_empty(&to_stdout);
+        /*
+         * Where the host has closed, poll() returns at once for the port: it
+         * is in the set only if there is something to do with it.
+         */
+        struct pollfd p[] = {
+            { read_stdin ? STDIN_FILENO : -1, POLLIN, 0 },
+            { buffer_empty(&to_stdout) ? -1 : STDOUT_FILENO, POLLOUT, 0 },
+            { read_host || write_host ? c->fd : -1,
+              (read_host ? POLLIN : 0) | (write_host ? POLLOUT : 0), 0 },
+        };
+
+        if (stdin_ended && c->quit && buffer_empty(&to_host)) {
+            return EXIT_SUCCESS;
+        }
+        if (poll(p, 3, -1) < 0) {
+            continue;       /* EINTR: a signal that ends nothing */
+        }
+
+        if (p[0].revents) {
+            ssize_t got = buffer_fill(&to_host, STDIN_FILENO);
+
+            if (got == 0 || (got < 0 && !nothing_to_read())) {
+                if (got < 0) {
+                    vser_error("stdin: %s", strerror(errno));
+                }
+                stdin_ended = true;
+            }
+        }
+        if (p[1].revents && !buffer_drain(&to_stdout, STDOUT_FILENO, chunk)) {
+            vser_error("stdout: %s", strerror(errno));
+            return VSER_FAILED;
+        }
+        if (p[2].revents & POLLHUP && is_unplugged(c)) {
+            return unplugged(c);
+        }
+        if (p[2].fd >= 0) {
+            host_closed = p[2].revents & POLLHUP;
+        }
+        if (p[2].revents & POLLOUT && !host_closed &&
+            !buffer_drain(&to_host, c->fd, SIZE_MAX)) {
+            if (errno == ENODEV) {
+                return unplugged(c);
+            }
+            vser_error("%s: %s", c->name, strerror(errno));
+            return VSER_FAILED;
+        }
+        if (p[2].revents && read_host) {
+            ssize_t got = buffer_fill(&to_stdout, c->fd);
+
+            if (got < 0 && errno == ENODEV) {
+                return unplugged(c);
+            }
+            if (got < 0 && !nothing_to_read()) {
+                vser_error("%s: %s", c->name, strerror(errno));
+                return VSER_FAILED;
+            }
+            port_ended = got == 0;
+        }
+    }
+    return EXIT_SUCCESS;
+}
+
+/* ------------------------------------------------------------------ */
+
+static const char help[] =
+    "usage: vser connect [OPTION...] VVVV:PPPP[:SERIAL] [--exec CMD...]\n"
+    "\n"
+    "Connect stdin and stdout to the port with that idVendor and idProduct,\n"
+    "in hex, and that serial number. The port's name, as lsvser shows it, may\n"
+    "stand in place of the serial number.\n"
+    "\n"
+    "  -w, --wait[=SECONDS]  wait for the port to appear and for the host to\n"
+    "                        open its side, at most so long\n"
+    "  -q, --quit            end when stdin ends, not when the host closes\n"
+    "  -e, --exec CMD...     run CMD with the port as its stdin and stdout;\n"
+    "                        VSER_PORT in its environment is the node\n"
+    "\n"
+    "Exit status: 0 the host has closed its side (or -q, stdin has ended);\n"
+    "1 failed; 2 usage; 3 no port, or none in time; 4 more than one port;\n"
+    "5 the port was unplugged; with --exec CMD's own, 126 if CMD can't be\n"
+    "run, 127 if there is none.\n";
+
+static bool parse_seconds(const char *text, double *deadline)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+
+    if (!isdigit((unsigned char)*text) || *end || !isfinite(seconds)) {
+        vser_error("--wait='%s': expected a number of seconds, as in 2.5",
+                   text);
+        return false;
+    }
+    *deadline = now() + seconds;
+    return true;
+}
+
+int vser_connect(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "wait", optional_argument, NULL, 'w' },
+        { "quit", no_argument, NULL, 'q' },
+        { "exec", no_argument, NULL, 'e' },
+        { "help", no_argument, NULL, 'h' },
+        { 0 }
+    };
+    Connect c = { .deadline = INFINITY };
+    int option, ret;
+
+    /* "-": words in their order; all behind --exec is the command's */
+    while (!c.command &&
+           (option = getopt_long(argc, argv, "-w::qeh", options, NULL)) != -1) {
+        switch (option) {
+        case 1:
+            if (c.text) {
+                vser_error("'%s': one port is given already, '%s'", optarg,
+                           c.text);
+                return VSER_USAGE;
+            }
+            c.text = optarg;
+            break;
+        case 'w':
+            c.wait = true;
+            if (optarg && !parse_seconds(optarg, &c.deadline)) {
+                return VSER_USAGE;
+            }
+            break;
+        case 'q':
+            c.quit = true;
+            break;
+        case 'e':
+            c.command = argv + optind;
+            break;
+        case 'h':
+            fputs(help, stdout);
+            return EXIT_SUCCESS;
+        default:
+            return VSER_USAGE;
+        }
+    }
+    if (!c.text || (c.command && !c.command[0])) {
+        vser_error("%s; see vser connect --help", c.text ?
+                   "--exec: no command" : "no port is given");
+        return VSER_USAGE;
+    }
+    if (c.command && c.quit) {
+        vser_error("--quit is for stdin, which --exec does not use");
+        return VSER_USAGE;
+    }
+
+    ret = open_port(&c);
+    if (ret != EXIT_SUCCESS) {
+        return ret;
+    }
+    if (c.wait || !c.command) {
+        ret = wait_for_host(&c);
+    }
+    if (ret == EXIT_SUCCESS) {
+        ret = c.command ? run_command(&c) : copy(&c);
+    }
+    close(c.fd);
+    return ret;
+}

@@ -1,0 +1,491 @@
+/*
+ * The ports of this guest that have descriptors, however it learnt them
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <dirent.h>
+#include "file.h"
+#include "paths.h"
+#include "port.h"
+#include "store.h"
+#include "text.h"
+#include "udev-text.h"
+#include "vser.h"
+
+/* ------------------------------------------------------------------ */
+/* Names */
+
+/* A decimal number at *@p, as the kernel prints it; steps over it */
+static bool parse_number(const char **p, unsigned int *number)
+{
+    char *end;
+    unsigned long value;
+
+    if (!isdigit((unsigned char)**p) ||
+        (**p == '0' && isdigit((unsigned char)(*p)[1]))) {
+        return false;
+    }
+    errno = 0;
+    value = strtoul(*p, &end, 10);
+    if (errno || value > INT_MAX) {
+        return false;
+    }
+    *number = value;
+    *p = end;
+    return true;
+}
+
+bool port_name_parse(const char *name, unsigned int *device, unsigned int *id)
+{
+    if (strncmp(name, "vport", 5) != 0) {
+        return false;
+    }
+    name += 5;
+    return parse_number(&name, device) && *name++ == 'p' &&
+           parse_number(&name, id) && *name == '\0';
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    unsigned int device[2] = { 0 }, id[2] = { 0 };
+
+    port_name_parse(*(char **)a, &device[0], &id[0]);
+    port_name_parse(*(char **)b, &device[1], &id[1]);
+    return device[0] != device[1] ? (device[0] < device[1] ? -1 : 1)
+                                  : (id[0] < id[1] ? -1 : id[0] > id[1]);
+}
+
+char **port_names(size_t *count)
+{
+    DIR *dir = opendir(VSER_SYSFS);
+    char **names = NULL;
+    struct dirent *entry;
+
+    *count = 0;
+    if (!dir) {
+        /* No driver, no ports */
+        if (errno != ENOENT) {
+            vser_error("%s: %s", VSER_SYSFS, strerror(errno));
+        }
+        return NULL;
+    }
+    while ((entry = readdir(dir))) {
+        unsigned int device, id;
+
+        if (port_name_parse(entry->d_name, &device, &id)) {
+            names = vser_realloc(names, (*count + 1) * sizeof(*names));
+            names[(*count)++] = vser_strdup(entry->d_name);
+        }
+    }
+    closedir(dir);
+    if (names) {
+        qsort(names, *count, sizeof(*names), compare_names);
+    }
+    return names;
+}
+
+/* ------------------------------------------------------------------ */
+/* Descriptors: read */
+
+/* The bytes at @blob are the blob of @port, if they are one */
+static bool set_blob(Port *port, const char *path, const uint8_t *blob,
+                     size_t length)
+{
+    VirtIOSerialDescError err;
+
+    if (!virtio_serial_desc_check(blob, length, &err)) {
+        vser_error("%s: no well-formed descriptor: %s", path, err.text);
+        return false;
+    }
+    port->blob = vser_realloc(NULL, length);
+    memcpy(port->blob, blob, length);
+    port->length = length;
+    virtio_serial_desc_info(blob, length, &port->info);
+    return true;
+}
+
+static bool read_store(Port *port)
+{
+    static uint8_t blob[VIRTIO_SERIAL_DESC_MAX];
+    char path[PATH_MAX];
+    ssize_t length = store_get(port->name, blob);
+
+    snprintf(path, sizeof(path), "%s/%s", VSER_STORE, port->name);
+    if (length < 0) {
+        if (errno != ENOENT) {
+            vser_error("%s: %s", path, strerror(errno));
+        }
+        return false;
+    }
+    port->source = PORT_STORE;
+    return set_blob(port, path, blob, length);
+}
+
+/*
+ * Which string indices do the descriptors of parts 1 and 2 use? They may be
+ * anything: virtio_serial_desc_check() has the last word, on what is made with
+ * the answer.
+ */
+static void find_used_strings(const uint8_t *blob, size_t length,
+                              bool used[256])
+{
+    uint8_t bInterfaceClass = 0;
+    const uint8_t *p = blob, *end = blob + length;
+
+    memset(used, 0, 256);
+    for (; end - p >= 2 && p[0] >= 2 && p[0] <= end - p; p += p[0]) {
+        if (p[1] == 0x01 && p[0] >= 18) {           /* device */
+            used[p[14]] = used[p[15]] = used[p[16]] = true;
+        } else if (p[1] == 0x02 && p[0] >= 9) {     /* configuration */
+            used[p[6]] = true;
+            bInterfaceClass = 0;
+        } else if (p[1] == 0x04 && p[0] >= 9) {     /* interface */
+            used[p[8]] = true;
+            bInterfaceClass = p[5];
+        } else if (p[1] == 0x0b && p[0] >= 8) {     /* association */
+            used[p[7]] = true;
+        } else if (p[1] == 0x24 && bInterfaceClass == 0x02 && p[0] > 3 &&
+                   (p[2] == 0x07 || p[2] == 0x0f)) {
+            used[p[3]] = true;  /* CDC Country Selection, Ethernet Networking */
+        }
+    }
+    used[0] = memchr(used + 1, true, 255);
+}
+
+/*
+ * Parts 1 and 2 are at @blob, @length bytes long: append the strings. The
+ * driver shows four of them; those of other indices become empty ones. Returns
+ * the length with them, 0 if there is not room for them.
+ */
+static size_t append_strings(const char *name, uint8_t *blob, size_t length)
+{
+    static const struct {
+        const char *file;
+        VirtIOSerialDescProp prop;
+    } shown[] = {
+        { "manufacturer", VIRTIO_SERIAL_DESC_MANUFACTURER },
+        { "product", VIRTIO_SERIAL_DESC_PRODUCT },
+        { "serial", VIRTIO_SERIAL_DESC_SERIAL },
+        { "interface", VIRTIO_SERIAL_DESC_INTERFACE },
+    };
+    static const uint8_t langid[] = { 4, 3, 0x09, 0x04 }, empty[] = { 2, 3 };
+    char text[4][VIRTIO_SERIAL_DESC_STRING_SIZE + 1];
+    VirtIOSerialDescProps props = {
+        .value[VIRTIO_SERIAL_DESC_IDS] = (char *)"0000:0000",
+    };
+    uint8_t built[VIRTIO_SERIAL_DESC_BUILT_MAX];
+    const uint8_t *string[256] = { NULL }, *p;
+    VirtIOSerialDescInfo info;
+    VirtIOSerialDescError err;
+    uint8_t index[4] = { 0 };
+    bool used[256];
+    size_t i;
+
+    find_used_strings(blob, length, used);
+    for (p = blob; p < blob + length && p[1] != 0x04; p += p[0]) {
+        /* to the first interface */
+    }
+    if (length < 18 || p + 9 > blob + length) {
+        return length;          /* the check will say what is wrong */
+    }
+    index[0] = blob[14];
+    index[1] = blob[15];
+    index[2] = blob[16];
+    index[3] = p[8];
+
+    /* The codec makes string descriptors of what the driver shows as text */
+    for (i = 0; i < 4; i++) {
+        char path[PATH_MAX];
+        ssize_t got;
+
+        snprintf(path, sizeof(path), "%s/%s/%s", VSER_SYSFS, name,
+                 shown[i].file);
+        got = file_read_line(path, text[i], sizeof(text[i]));
+        if (got > 0 && index[i]) {
+            props.value[shown[i].prop] = text[i];
+        }
+    }
+    if (!virtio_serial_desc_build(&props, built, &err)) {
+        vser_error("%s/%s: %s", VSER_SYSFS, name, err.text);
+        return 0;
+    }
+    virtio_serial_desc_info(built, sizeof(built), &info);
+    p = built + info.strings_offset;
+    p += p[0];
+    for (i = 0; i < 4; i++) {
+        if (props.value[shown[i].prop]) {
+            string[index[i]] = p;
+            p += p[0];
+        }
+    }
+
+    for (i = 0; i < 256; i++) {
+        p = i == 0 ? langid : string[i] ? string[i] : empty;
+        if (used[i]) {
+            if (p[0] > VIRTIO_SERIAL_DESC_MAX - length) {
+                vser_error("%s/%s: strings do not fit into %d bytes",
+                           VSER_SYSFS, name, VIRTIO_SERIAL_DESC_MAX);
+                return 0;
+            }
+            memcpy(blob + length, p, p[0]);
+            length += p[0];
+        }
+    }
+    return length;
+}
+
+static bool read_driver(Port *port)
+{
+    static uint8_t blob[VIRTIO_SERIAL_DESC_MAX];
+    char path[PATH_MAX];
+    ssize_t length;
+    size_t whole;
+
+    snprintf(path, sizeof(path), "%s/%s/descriptors", VSER_SYSFS, port->name);
+    length = file_read(path, blob, sizeof(blob));
+    if (length < 0) {
+        if (errno != ENOENT && errno != ENODEV) {
+            vser_error("%s: %s", path, strerror(errno));
+        }
+        return false;
+    }
+    port->source = PORT_DRIVER;
+    whole = append_strings(port->name, blob, length);
+    return whole && set_blob(port, path, blob, whole);
+}
+
+bool port_read(const char *name, Port *port)
+{
+    Port store = { 0 };
+
+    *port = (Port) { 0 };
+    if (!port_name_parse(name, &port->device, &port->id)) {
+        return false;
+    }
+    snprintf(port->name, sizeof(port->name), "%s", name);
+    store = *port;
+
+    if (!read_driver(port)) {
+        *port = store;
+        return read_store(port);
+    }
+    /*
+     * The driver shows four strings and the store has all. But it is the
+     * driver that knows which port is there now.
+     */
+    if (read_store(&store)) {
+        if (store.info.strings_offset == port->info.strings_offset &&
+            memcmp(store.blob, port->blob, port->info.strings_offset) == 0) {
+            port_free(port);
+            *port = store;
+        } else {
+            port_free(&store);
+        }
+    }
+    return true;
+}
+
+void port_free(Port *port)
+{
+    free(port->blob);
+    *port = (Port) { 0 };
+}
+
+/* ------------------------------------------------------------------ */
+/* Descriptors: strings */
+
+const uint8_t *port_string_descriptor(const Port *port, uint8_t index)
+{
+    const uint8_t *p = port->blob + port->info.strings_offset;
+    bool used[256];
+    unsigned int i;
+
+    find_used_strings(port->blob, port->info.strings_offset, used);
+    /* The LANGIDs may be there without a string */
+    used[0] = port->info.strings_offset < port->length;
+    if (!used[index]) {
+        return NULL;
+    }
+    for (i = 0; i < index; i++) {
+        p += used[i] ? p[0] : 0;
+    }
+    return p;
+}
+
+void port_string(const Port *port, uint8_t index,
+                 char dest[VIRTIO_SERIAL_DESC_STRING_SIZE])
+{
+    virtio_serial_desc_string(port->blob, port->length, index, dest);
+}
+
+bool port_udev_string(const Port *port, uint8_t index,
+                      char dest[VIRTIO_SERIAL_DESC_STRING_SIZE])
+{
+    const uint8_t *unit = index ? port_string_descriptor(port, index) : NULL;
+    const char *p = dest;
+    char *q = dest;
+    bool found;
+
+    port_string(port, index, dest);
+    /* Where the codec has put U+FFFD the kernel does something else */
+    for (unit = unit ? unit + 2 : NULL; *p; ) {
+        size_t size;
+        int32_t c = text_next(p, &size);
+        unsigned int first = unit[0] | unit[1] << 8;
+
+        if (first == 0) {
+            break;
+        }
+        if (c != 0xfffd || first == 0xfffd) {
+            memmove(q, p, size);
+            q += size;
+        }
+        p += size;
+        unit += c >= 0x10000 ? 4 : 2;
+    }
+    *q = '\0';
+    found = q > dest;
+    while (q > dest && (q[-1] == '\n' || q[-1] == '\r')) {
+        *--q = '\0';
+    }
+    return found;
+}
+
+/* ------------------------------------------------------------------ */
+/* Filters */
+
+/* Up to four hexadecimal digits at *@p; -1 if there are none */
+static int parse_id(const char **p)
+{
+    int value = -1, digits;
+
+    for (digits = 0; digits < 4 && isxdigit((unsigned char)**p); digits++) {
+        char digit[] = { *(*p)++, '\0' };
+
+        value = (digits ? value << 4 : 0) | strtol(digit, NULL, 16);
+    }
+    return value;
+}
+
+bool port_filter_parse(const char *text, PortFilter *filter)
+{
+    const char *p = text;
+
+    filter->vendor = parse_id(&p);
+    if (*p == ':') {
+        p++;
+        filter->product = parse_id(&p);
+        filter->serial = *p == ':' ? p + 1 : NULL;
+        if (*p == '\0' || (*p == ':' && p[1])) {
+            return true;
+        }
+    }
+    vser_error("'%s': expected VVVV:PPPP or VVVV:PPPP:SERIAL, idVendor and "
+               "idProduct in hex, as in 1209:0001", text);
+    return false;
+}
+
+static bool serial_matches(const Port *port, const char *serial)
+{
+    char own[VIRTIO_SERIAL_DESC_STRING_SIZE];
+    char as_read[VIRTIO_SERIAL_DESC_STRING_SIZE];
+    char as_udev[VIRTIO_SERIAL_DESC_STRING_SIZE];
+
+    port_string(port, port->info.iSerialNumber, own);
+    port_udev_string(port, port->info.iSerialNumber, as_read);
+    udev_text_serial(as_read, as_udev);
+    return (*own && strcmp(serial, own) == 0) ||
+           (*as_udev && strcmp(serial, as_udev) == 0) ||
+           strcmp(serial, port->name) == 0;
+}
+
+bool port_matches(const Port *port, const PortFilter *filter)
+{
+    return !filter ||
+           ((filter->vendor < 0 || filter->vendor == port->info.idVendor) &&
+            (filter->product < 0 || filter->product == port->info.idProduct) &&
+            (!filter->serial || serial_matches(port, filter->serial)));
+}
+
+void port_list(const PortFilter *filter, PortList *list)
+{
+    size_t count, i;
+    char **names = port_names(&count);
+
+    *list = (PortList) { 0 };
+    for (i = 0; i < count; i++) {
+        Port port;
+
+        if (port_read(names[i], &port)) {
+            if (port_matches(&port, filter)) {
+                list->port = vser_realloc(list->port, (list->count + 1) *
+                                          sizeof(*list->port));
+                list->port[list->count++] = port;
+            } else {
+                port_free(&port);
+            }
+        }
+        free(names[i]);
+    }
+    free(names);
+}
+
+void port_list_free(PortList *list)
+{
+    size_t i;
+
+    for (i = 0; i < list->count; i++) {
+        port_free(&list->port[i]);
+    }
+    free(list->port);
+    *list = (PortList) { 0 };
+}
+
+static void complain_ambiguous(const char *text, const PortList *list)
+{
+    size_t i;
+
+    vser_error("'%s' matches %zu ports:", text, list->count);
+    for (i = 0; i < list->count; i++) {
+        const Port *port = &list->port[i];
+        char serial[VIRTIO_SERIAL_DESC_STRING_SIZE];
+
+        port_string(port, port->info.iSerialNumber, serial);
+        vser_error("  %s: %04x:%04x, %s%s", port->name, port->info.idVendor,
+                   port->info.idProduct,
+                   *serial ? "serial number " : "no serial number", serial);
+    }
+    vser_error("add the serial number of one, or its name, as in %04x:%04x:%s",
+               list->port[0].info.idVendor, list->port[0].info.idProduct,
+               list->port[0].name);
+}
+
+int port_choose(const char *text, Port *port)
+{
+    PortFilter filter;
+    PortList list;
+    int ret = EXIT_SUCCESS;
+
+    if (!port_filter_parse(text, &filter)) {
+        return VSER_USAGE;
+    }
+    port_list(&filter, &list);
+    if (list.count == 1) {
+        *port = list.port[0];
+        free(list.port);
+        return EXIT_SUCCESS;
+    }
+    if (list.count == 0) {
+        vser_error("no port is '%s'", text);
+        ret = VSER_NO_PORT;
+    } else {
+        complain_ambiguous(text, &list);
+        ret = VSER_AMBIGUOUS;
+    }
+    port_list_free(&list);
+    return ret;
+}

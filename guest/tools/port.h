@@ -1,0 +1,154 @@
+/*
+ * The ports of this guest that have descriptors, however it learnt them
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef VSER_PORT_H
+#define VSER_PORT_H
+
+#include "hw/virtio/virtio-serial-desc.h"
+
+/* Who knew the descriptor */
+typedef enum PortSource {
+    PORT_DRIVER,    /* the driver, in sysfs (guest/linux) */
+    PORT_STORE,     /* "vser daemon", in its store */
+} PortSource;
+
+typedef struct Port {
+    /* "vport2p7": the names of /dev/NAME and /sys/class/virtio-ports/NAME */
+    char name[32];
+    unsigned int device, id;    /* 2 and 7 */
+    PortSource source;
+    /*
+     * A well-formed blob: virtio_serial_desc_check() has seen it. Strings that
+     * the driver does not show are empty ones.
+     */
+    uint8_t *blob;
+    size_t length;              /* of blob, in bytes */
+    VirtIOSerialDescInfo info;
+} Port;
+
+typedef struct PortList {
+    Port *port;                 /* by device, then by id */
+    size_t count;
+} PortList;
+
+/* Which ports: what "V:P[:SERIAL]" or "-d V:P -s SERIAL" say */
+typedef struct PortFilter {
+    int vendor, product;        /* -1: any */
+    /*
+     * The serial number, as the port has it or as udev's ID_SERIAL_SHORT has
+     * it; or the port's name, which also tells those apart that have no serial
+     * number. NULL: any
+     */
+    const char *serial;
+} PortFilter;
+
+/**
+ * port_filter_parse:
+ * @text: "VVVV:PPPP[:SERIAL]", hexadecimal, either number may be left out;
+ *        all behind the second colon is the serial number
+ * @filter: filled; its serial number points into @text
+ *
+ * Returns: false, after a message on stderr, if it is not that.
+ */
+bool port_filter_parse(const char *text, PortFilter *filter);
+
+/**
+ * port_matches:
+ * @filter: NULL for every port
+ */
+bool port_matches(const Port *port, const PortFilter *filter);
+
+/**
+ * port_name_parse:
+ * @name: "vport2p7", of at most 31 bytes
+ * @device: set to 2
+ * @id: set to 7
+ *
+ * Returns: whether @name is the name of a port, and so of one file.
+ */
+bool port_name_parse(const char *name, unsigned int *device, unsigned int *id);
+
+/**
+ * port_read:
+ * @name: "vport2p7"
+ * @port: filled if the port has a descriptor; free with port_free()
+ *
+ * Returns: whether it has one. If it has one that can't be read or is not
+ * well-formed there is a message on stderr.
+ */
+bool port_read(const char *name, Port *port);
+
+/**
+ * port_names:
+ * @count: set to how many there are
+ *
+ * Returns: the names of all ports that the guest has, with a descriptor or
+ * without, by device and then by id; free() each and then the array. NULL if
+ * there are none.
+ */
+char **port_names(size_t *count);
+
+/**
+ * port_list:
+ * @filter: NULL for every port
+ * @list: filled; free with port_list_free()
+ *
+ * Find the ports that have a descriptor. One whose descriptor can't be read or
+ * is not well-formed is left out after a message on stderr that says why.
+ */
+void port_list(const PortFilter *filter, PortList *list);
+
+void port_list_free(PortList *list);
+
+/**
+ * port_string:
+ * @port: the port
+ * @index: of the string descriptor
+ * @dest: filled with UTF-8; empty if there is no such string
+ */
+void port_string(const Port *port, uint8_t index,
+                 char dest[VIRTIO_SERIAL_DESC_STRING_SIZE]);
+
+/**
+ * port_udev_string:
+ * @port: the port
+ * @index: of the string descriptor
+ * @dest: filled with UTF-8
+ *
+ * The same as port_string(), but as udev would read it from the sysfs of a USB
+ * device: what is not UTF-16 is left out, U+0000 ends it, and newlines at its
+ * end are gone.
+ *
+ * Returns: whether there would be a file to read. What udev reads from it may
+ * be empty all the same.
+ */
+bool port_udev_string(const Port *port, uint8_t index,
+                      char dest[VIRTIO_SERIAL_DESC_STRING_SIZE]);
+
+/**
+ * port_string_descriptor:
+ * @port: the port
+ * @index: of the string descriptor; 0 is that with the LANGIDs
+ *
+ * Returns: where in the blob it is, bLength bytes; NULL if there is none.
+ */
+const uint8_t *port_string_descriptor(const Port *port, uint8_t index);
+
+/**
+ * port_choose:
+ * @text: as for port_filter_parse()
+ * @port: filled with the one port that matches; free with port_free()
+ *
+ * Returns: EXIT_SUCCESS, or an exit code of vser's (vser.h) after a message on
+ * stderr: none matches, more than one does (which ones), or @text is wrong.
+ */
+int port_choose(const char *text, Port *port);
+
+void port_free(Port *port);
+
+#endif /* VSER_PORT_H */

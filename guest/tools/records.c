@@ -1,0 +1,121 @@
+/*
+ * The records that a virtserialdesc port sends
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "records.h"
+
+/* In a record's control message */
+#define EVENT_PORT_REMOVE   2       /* VIRTIO_CONSOLE_PORT_REMOVE */
+#define END_OF_SNAPSHOT     UINT32_MAX
+
+void records_reset(Records *records)
+{
+    records->used = 0;
+}
+
+static uint16_t get_le16(const uint8_t *p)
+{
+    return p[0] | p[1] << 8;
+}
+
+static uint32_t get_le32(const uint8_t *p)
+{
+    return get_le16(p) | (uint32_t)get_le16(p + 2) << 16;
+}
+
+static RecordType __attribute__((format(printf, 2, 3)))
+malformed(VirtIOSerialDescError *err, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(err->text, sizeof(err->text), fmt, ap);
+    va_end(ap);
+    return RECORD_MALFORMED;
+}
+
+/* What the control message alone says */
+static RecordType check_control(const uint8_t *p, Record *record,
+                                VirtIOSerialDescError *err)
+{
+    uint16_t event = get_le16(p + 4), value = get_le16(p + 6);
+
+    record->id = get_le32(p);
+    if (event != EVENT_PORT_REMOVE && event != VIRTIO_CONSOLE_PORT_DESC) {
+        return malformed(err, "event is %u, not %u or %u", event,
+                         EVENT_PORT_REMOVE, VIRTIO_CONSOLE_PORT_DESC);
+    }
+    if (record->id > INT32_MAX &&
+        (record->id != END_OF_SNAPSHOT || event == EVENT_PORT_REMOVE)) {
+        return malformed(err, "id is %08x, more than 7fffffff", record->id);
+    }
+    if (event == EVENT_PORT_REMOVE) {
+        return RECORD_GONE;
+    }
+    if (value != 1) {
+        return malformed(err, "value is %u, not 1: a blob comes whole", value);
+    }
+    return record->id == END_OF_SNAPSHOT ? RECORD_END : RECORD_DESC;
+}
+
+/* and what the blob's length and offset say; DESC or END stays what it is */
+static RecordType check_desc(const uint8_t *p, RecordType type, Record *record,
+                             VirtIOSerialDescError *err)
+{
+    uint32_t length = get_le32(p), offset = get_le32(p + 4);
+    uint32_t max = type == RECORD_END ? 0 : VIRTIO_SERIAL_DESC_MAX;
+
+    if (length > max) {
+        return malformed(err, "length is %u, more than %u", length, max);
+    }
+    if (offset != 0) {
+        return malformed(err, "offset is %u, not 0: a blob comes whole",
+                         offset);
+    }
+    record->length = length;
+    return type;
+}
+
+RecordType records_next(Records *records, const uint8_t **data, size_t *length,
+                        Record *record, VirtIOSerialDescError *err)
+{
+    RecordType type;
+
+    *record = (Record) { .blob = records->buffer + RECORD_HEADER_SIZE };
+    for (;;) {
+        size_t want = RECORD_CONTROL_SIZE, take;
+
+        type = RECORD_MORE;
+        if (records->used >= RECORD_CONTROL_SIZE) {
+            type = check_control(records->buffer, record, err);
+            if (type == RECORD_DESC || type == RECORD_END) {
+                want = RECORD_HEADER_SIZE;
+            }
+        }
+        if (records->used >= RECORD_HEADER_SIZE) {
+            type = check_desc(records->buffer + RECORD_CONTROL_SIZE, type,
+                              record, err);
+            want += record->length;
+        }
+        if (type == RECORD_MALFORMED) {
+            return type;
+        }
+        if (records->used == want) {
+            records->used = 0;
+            return type;
+        }
+        if (*length == 0) {
+            return RECORD_MORE;
+        }
+        take = want - records->used < *length ? want - records->used : *length;
+        memcpy(records->buffer + records->used, *data, take);
+        records->used += take;
+        *data += take;
+        *length -= take;
+    }
+}

@@ -1,0 +1,53 @@
+/*
+ * The records that a virtserialdesc port sends
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef VSER_RECORDS_H
+#define VSER_RECORDS_H
+
+#include "hw/virtio/virtio-serial-desc.h"
+
+typedef enum RecordType {
+    RECORD_MORE,            /* no whole record yet: more bytes are needed */
+    RECORD_DESC,            /* a port has this blob */
+    RECORD_GONE,            /* a port is gone */
+    RECORD_END,             /* the snapshot is complete */
+    RECORD_MALFORMED,       /* no record; only records_reset() helps */
+} RecordType;
+
+typedef struct Record {
+    uint32_t id;            /* the port, below 2^31; of DESC and GONE */
+    const uint8_t *blob;    /* of DESC: until the next call, and not checked */
+    size_t length;          /* of blob, in bytes */
+} Record;
+
+/* A record's headers: the control message, and the blob's length and offset */
+#define RECORD_CONTROL_SIZE 8
+#define RECORD_HEADER_SIZE  16
+
+/* The record that is being put together. Zeros are the start. */
+typedef struct Records {
+    size_t used;            /* bytes in buffer */
+    uint8_t buffer[RECORD_HEADER_SIZE + VIRTIO_SERIAL_DESC_MAX];
+} Records;
+
+/* The next byte begins a record. */
+void records_reset(Records *records);
+
+/**
+ * records_next:
+ * @data: bytes that came; moved behind those that were taken
+ * @length: how many there are; lessened by as many
+ * @record: filled if there is a record
+ * @err: filled with what is wrong with a malformed one
+ *
+ * Take bytes up to the end of a record. All are taken if it is not among them.
+ */
+RecordType records_next(Records *records, const uint8_t **data, size_t *length,
+                        Record *record, VirtIOSerialDescError *err);
+
+#endif /* VSER_RECORDS_H */

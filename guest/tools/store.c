@@ -1,0 +1,106 @@
+/*
+ * The store of "vser daemon": a file for each port that has a descriptor
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "file.h"
+#include "paths.h"
+#include "store.h"
+#include "vser.h"
+#include "hw/virtio/virtio-serial-desc.h"
+
+static void store_path(char path[PATH_MAX], const char *before,
+                       const char *name, const char *after)
+{
+    snprintf(path, PATH_MAX, "%s/%s%s%s", VSER_STORE, before, name, after);
+}
+
+ssize_t store_get(const char *name, uint8_t *blob)
+{
+    char path[PATH_MAX];
+
+    store_path(path, "", name, "");
+    return file_read(path, blob, VIRTIO_SERIAL_DESC_MAX);
+}
+
+DIR *store_open(void)
+{
+    DIR *dir;
+
+    if (mkdir(VSER_STORE, 0755) < 0 && errno != EEXIST) {
+        vser_error("%s: %s", VSER_STORE, strerror(errno));
+        return NULL;
+    }
+    dir = opendir(VSER_STORE);
+    if (!dir) {
+        vser_error("%s: %s", VSER_STORE, strerror(errno));
+    }
+    return dir;
+}
+
+/* Write the new file at @path; false, and errno, if not all of it is there */
+static bool write_file(const char *path, const uint8_t *blob, size_t length)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+                  0644);
+    size_t done = 0;
+    ssize_t put = 0;
+    int error;
+
+    if (fd < 0) {
+        return false;
+    }
+    while (done < length) {
+        put = write(fd, blob + done, length - done);
+        if (put < 0) {
+            break;
+        }
+        done += put;
+    }
+    error = errno;
+    close(fd);
+    errno = error;
+    return done == length;
+}
+
+int store_put(const char *name, const uint8_t *blob, size_t length)
+{
+    static uint8_t old[VIRTIO_SERIAL_DESC_MAX];
+    char path[PATH_MAX], new[PATH_MAX];
+    ssize_t old_length = store_get(name, old);
+
+    if (old_length == (ssize_t)length && memcmp(old, blob, length) == 0) {
+        return 0;
+    }
+    store_path(path, "", name, "");
+    store_path(new, ".", name, ".new");
+    if (!write_file(new, blob, length) || rename(new, path) < 0) {
+        vser_error("%s: %s", new, strerror(errno));
+        unlink(new);
+        return -1;
+    }
+    return 1;
+}
+
+int store_remove(const char *name)
+{
+    char path[PATH_MAX];
+
+    store_path(path, "", name, "");
+    if (unlink(path) == 0) {
+        return 1;
+    }
+    if (errno == ENOENT) {
+        return 0;
+    }
+    vser_error("%s: %s", path, strerror(errno));
+    return -1;
+}

@@ -1,0 +1,140 @@
+/*
+ * vser udev-id: what udev's usb_id would say of a port, for a rule
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <getopt.h>
+#include "port.h"
+#include "udev-text.h"
+#include "vser.h"
+
+/* What usb_id keeps its list of interfaces in */
+#define INTERFACES_SIZE 512
+
+/*
+ * ":ff0000:0a0000:": each kind of interface once, and as usb_id walks: no
+ * further than a descriptor of fewer than 3 bytes or the last 9 bytes.
+ */
+static void interfaces(const Port *port, char dest[INTERFACES_SIZE])
+{
+    const uint8_t *p = port->blob;
+    const uint8_t *end = p + port->info.strings_offset;
+    size_t used = 0;
+
+    dest[0] = '\0';
+    while (end - p > 9 && used + 7 < INTERFACES_SIZE - 2 && p[0] >= 3) {
+        char one[8];
+
+        if (p[1] == 0x04) {
+            snprintf(one, sizeof(one), ":%02x%02x%02x", p[5], p[6], p[7]);
+            if (!strstr(dest, one)) {
+                strcpy(dest + used, one);
+                used += 7;
+            }
+        }
+        p += p[0];
+    }
+    if (used) {
+        strcpy(dest + used, ":");
+    }
+}
+
+/* ID_VENDOR or ID_MODEL, from its string or else its number */
+static void print_name(const Port *port, const char *key, uint8_t index,
+                       uint16_t number, char name[UDEV_TEXT_SIZE])
+{
+    char text[VIRTIO_SERIAL_DESC_STRING_SIZE], encoded[UDEV_TEXT_ENC_SIZE];
+
+    if (!port_udev_string(port, index, text)) {
+        snprintf(text, sizeof(text), "%04x", number);
+    }
+    udev_text_replace(text, name, UDEV_TEXT_SIZE);
+    udev_text_encode(text, encoded);
+    printf("%s=%s\n%s_ENC=%s\n%s_ID=%04x\n", key, name, key, encoded, key,
+           number);
+}
+
+static void print_properties(const Port *port)
+{
+    const VirtIOSerialDescInfo *info = &port->info;
+    char vendor[UDEV_TEXT_SIZE], model[UDEV_TEXT_SIZE];
+    char text[VIRTIO_SERIAL_DESC_STRING_SIZE];
+    char serial[VIRTIO_SERIAL_DESC_STRING_SIZE];
+    char list[INTERFACES_SIZE];
+
+    print_name(port, "ID_VENDOR", info->iManufacturer, info->idVendor, vendor);
+    print_name(port, "ID_MODEL", info->iProduct, info->idProduct, model);
+    printf("ID_REVISION=%04x\n", info->bcdDevice);
+
+    port_udev_string(port, info->iSerialNumber, text);
+    udev_text_serial(text, serial);
+    printf("ID_SERIAL=%s_%s%s%s\n", vendor, model, *serial ? "_" : "", serial);
+    if (*serial) {
+        printf("ID_SERIAL_SHORT=%s\n", serial);
+    }
+    interfaces(port, list);
+    if (*list) {
+        printf("ID_USB_INTERFACES=%s\n", list);
+    }
+
+    printf("VIRTIO_PORT_MODALIAS=usb:v%04Xp%04Xd%04Xdc%02Xdsc%02Xdp%02X"
+           "ic%02Xisc%02Xip%02Xin%02X\n",
+           info->idVendor, info->idProduct, info->bcdDevice,
+           info->bDeviceClass, info->bDeviceSubClass, info->bDeviceProtocol,
+           info->bInterfaceClass, info->bInterfaceSubClass,
+           info->bInterfaceProtocol, info->bInterfaceNumber);
+}
+
+static const char help[] =
+    "usage: vser udev-id DEVPATH\n"
+    "\n"
+    "Print the properties of a port for a udev rule:\n"
+    "\n"
+    "  IMPORT{program}=\"vser udev-id $devpath\"\n"
+    "\n"
+    "DEVPATH is the port's directory in sysfs, with /sys in front or without;\n"
+    "its last part, the port's name, is enough.\n"
+    "\n"
+    "Exit status: 0; 3 if the port has no descriptor, for which nothing is\n"
+    "printed and the rule does not match.\n";
+
+int vser_udev_id(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "help", no_argument, NULL, 'h' },
+        { 0 }
+    };
+    unsigned int device, id;
+    const char *name;
+    Port port;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        if (c != 'h') {
+            return VSER_USAGE;
+        }
+        fputs(help, stdout);
+        return EXIT_SUCCESS;
+    }
+    if (argc - optind != 1) {
+        vser_error("vser udev-id takes one DEVPATH; see vser udev-id --help");
+        return VSER_USAGE;
+    }
+    name = strrchr(argv[optind], '/');
+    name = name ? name + 1 : argv[optind];
+    if (!port_name_parse(name, &device, &id)) {
+        vser_error("'%s': expected the path of a port in sysfs, as in "
+                   "/devices/.../virtio-ports/vport2p7", argv[optind]);
+        return VSER_USAGE;
+    }
+    if (!port_read(name, &port)) {
+        return VSER_NO_PORT;
+    }
+    print_properties(&port);
+    port_free(&port);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,254 @@
+/*
+ * vser usb: a port as a USB device of this guest, through vhci_hcd
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "paths.h"
+#include "port.h"
+#include "usb-ip.h"
+#include "vser.h"
+
+/* "status.1" is the second controller's ports */
+#define VHCI            VSER_VHCI "/"
+#define VHCI_STATUS     VHCI "status"
+#define VHCI_ATTACH     VHCI "attach"
+/* In that file, of a port: nothing is plugged in (VDEV_ST_NULL) */
+#define VHCI_FREE       4
+/* As many as vhci_hcd can have (USBIP_VHCI_NR_HCS) */
+#define VHCI_MAX        128
+/* Others plug devices too. That often in a row is not chance. */
+#define VHCI_TRIES      100
+
+/* The first free high-speed port, by the number that attach takes; -1: none */
+static int vhci_free_port(void)
+{
+    unsigned int controller;
+
+    for (controller = 0; controller < VHCI_MAX; controller++) {
+        char path[sizeof(VHCI_STATUS) + 16];
+        char line[256], hub[4];
+        unsigned int port, state;
+        int found = -1;
+        FILE *f;
+
+        if (controller == 0) {
+            strcpy(path, VHCI_STATUS);
+        } else {
+            snprintf(path, sizeof(path), "%s.%u", VHCI_STATUS, controller);
+        }
+        f = fopen(path, "r");
+        if (!f) {
+            break;
+        }
+        /* "hs  0000 004 ..." below a headline; ss: for SuperSpeed devices */
+        while (found < 0 && fgets(line, sizeof(line), f)) {
+            if (sscanf(line, "%3s %u %u", hub, &port, &state) == 3 &&
+                strcmp(hub, "hs") == 0 && state == VHCI_FREE) {
+                found = port;
+            }
+        }
+        fclose(f);
+        if (found >= 0) {
+            return found;
+        }
+    }
+    return -1;
+}
+
+static void cannot_attach(const char *name)
+{
+    vser_error("%s: cannot use %s: %s%s", name, VHCI_ATTACH, strerror(errno),
+               errno != ENOENT ? "" :
+               ": the module is not loaded (modprobe vhci_hcd)");
+}
+
+/*
+ * Plug in what is at the other end of @sock. Returns: false after a message.
+ */
+static bool vhci_attach(const char *name, int sock, enum usb_device_speed speed)
+{
+    int fd = open(VHCI_ATTACH, O_WRONLY | O_CLOEXEC);
+    int tries, error = EBUSY;
+
+    if (fd < 0) {
+        cannot_attach(name);
+        return false;
+    }
+    for (tries = 0; tries < VHCI_TRIES && error == EBUSY; tries++) {
+        int port = vhci_free_port();
+
+        if (port < 0) {
+            vser_error("%s: no high-speed port of vhci_hcd is free", name);
+            close(fd);
+            return false;
+        }
+        /* The third is for the messages on the socket, and only for those */
+        error = dprintf(fd, "%d %d 1 %d", port, sock, speed) < 0 ? errno : 0;
+    }
+    close(fd);
+    if (error) {
+        vser_error("%s: cannot attach to vhci_hcd: %s", name, strerror(error));
+    }
+    return error == 0;
+}
+
+/*
+ * Wait until the other side of the port is open: USB_IP_RUNNING; or why not.
+ */
+static UsbIpEnd wait_for_host(const char *name, int port, int stop)
+{
+    /* Not poll(): that has news for as long as the port is closed */
+    struct epoll_event event = { EPOLLOUT | EPOLLET, { .fd = port } };
+    struct epoll_event ending = { EPOLLIN, { .fd = stop } };
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    UsbIpEnd result = USB_IP_HOST_CLOSED;
+
+    if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, port, &event) ||
+        epoll_ctl(epoll, EPOLL_CTL_ADD, stop, &ending)) {
+        vser_error("%s: epoll: %s", name, strerror(errno));
+        result = USB_IP_FAILED;
+    }
+    while (result == USB_IP_HOST_CLOSED) {
+        char none;
+
+        if (epoll_wait(epoll, &event, 1, -1) != 1) {
+            continue;
+        }
+        if (event.data.fd == stop) {
+            result = USB_IP_STOPPED;
+        } else if (!(event.events & EPOLLHUP)) {
+            result = USB_IP_RUNNING;
+        } else if (read(port, &none, 0) < 0 && errno == ENODEV) {
+            result = USB_IP_UNPLUGGED;
+        }
+    }
+    if (epoll >= 0) {
+        close(epoll);
+    }
+    return result;
+}
+
+/* The device, from when it is plugged in until that ends */
+static UsbIpEnd plug(const Port *p, int port, int stop)
+{
+    UsbDevice dev;
+    UsbIpEnd end = USB_IP_FAILED;
+    bool attached;
+    int fds[2];
+
+    if (!usb_device_init(&dev, p)) {
+        return USB_IP_FAILED;
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds)) {
+        vser_error("%s: socketpair: %s", p->name, strerror(errno));
+        return USB_IP_FAILED;
+    }
+    attached = vhci_attach(p->name, fds[1], usb_device_speed(&dev));
+    close(fds[1]);
+    if (attached) {
+        end = usb_ip_serve(&dev, fds[0], port, stop);
+    }
+    close(fds[0]);
+    return end;
+}
+
+/* A file descriptor that is readable when we are to end */
+static int ending_signals(void)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    return signalfd(-1, &signals, SFD_CLOEXEC);
+}
+
+static int run(const Port *p)
+{
+    char path[sizeof(VSER_DEV "/") + sizeof(p->name)];
+    int port, stop = ending_signals();
+    UsbIpEnd end;
+
+    snprintf(path, sizeof(path), VSER_DEV "/%s", p->name);
+    port = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (port < 0 || stop < 0) {
+        vser_error("cannot open %s: %s", path, strerror(errno));
+        return VSER_FAILED;
+    }
+    do {
+        end = wait_for_host(p->name, port, stop);
+        if (end == USB_IP_RUNNING) {
+            end = plug(p, port, stop);
+        }
+    } while (end == USB_IP_HOST_CLOSED);
+    close(port);
+    close(stop);
+
+    if (end == USB_IP_DETACHED) {
+        vser_error("%s: the device was detached from vhci_hcd", p->name);
+    }
+    return end == USB_IP_UNPLUGGED || end == USB_IP_STOPPED ? EXIT_SUCCESS :
+                                                              VSER_FAILED;
+}
+
+static void help(FILE *stream)
+{
+    fputs("usage: vser usb VVVV:PPPP[:SERIAL]\n"
+          "\n"
+          "Plug a port into this guest's USB stack, while its other side is "
+          "open:\n"
+          "its descriptor is the device's, its bytes are those of the first "
+          "pair of\n"
+          "bulk endpoints. Needs root and the module vhci_hcd. Runs until the "
+          "port\n"
+          "is unplugged or SIGTERM.\n", stream);
+}
+
+int vser_usb(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 },
+    };
+    UsbDevice dev;
+    Port port;
+    int c, result;
+
+    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        help(c == 'h' ? stdout : stderr);
+        return c == 'h' ? EXIT_SUCCESS : VSER_USAGE;
+    }
+    if (argc - optind != 1) {
+        help(stderr);
+        return VSER_USAGE;
+    }
+    result = port_choose(argv[optind], &port);
+    if (result != EXIT_SUCCESS) {
+        return result;
+    }
+    /* What can't work is not to wait for the other side of the port */
+    if (!usb_device_init(&dev, &port)) {
+        result = VSER_FAILED;
+    } else if (access(VHCI_ATTACH, W_OK)) {
+        cannot_attach(port.name);
+        result = VSER_FAILED;
+    } else {
+        result = run(&port);
+    }
+    port_free(&port);
+    return result;
+}

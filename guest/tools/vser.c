@@ -1,0 +1,123 @@
+/*
+ * vser: find and use virtio-serial ports by their USB descriptors
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "text.h"
+#include "vser.h"
+
+typedef struct Command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} Command;
+
+static const Command commands[] = {
+    { "list", vser_list, "show the ports that have descriptors (lsvser)" },
+    { "connect", vser_connect, "connect stdin and stdout, or a program, "
+                               "to a port" },
+    { "usb", vser_usb, "plug a port into this guest's USB stack" },
+    { "daemon", vser_daemon, "learn descriptors for a driver that knows none" },
+    { "udev-id", vser_udev_id, "print a port's properties for a udev rule" },
+};
+
+void vser_error(const char *fmt, ...)
+{
+    char *message;
+    va_list ap;
+    int length;
+
+    va_start(ap, fmt);
+    length = vasprintf(&message, fmt, ap);
+    va_end(ap);
+    fputs("vser: ", stderr);
+    text_print(stderr, length < 0 ? fmt : message);
+    putc('\n', stderr);
+    if (length >= 0) {
+        free(message);
+    }
+}
+
+void *vser_realloc(void *old, size_t size)
+{
+    void *block = realloc(old, size ? size : 1);
+
+    if (!block) {
+        vser_error("out of memory");
+        exit(VSER_FAILED);
+    }
+    return block;
+}
+
+char *vser_strdup(const char *text)
+{
+    return strcpy(vser_realloc(NULL, strlen(text) + 1), text);
+}
+
+void vser_print_version(void)
+{
+    printf("vser %s\n", VSER_VERSION);
+}
+
+static int help(FILE *stream)
+{
+    size_t i;
+
+    fputs("usage: vser COMMAND [ARGUMENT...]\n"
+          "       vser COMMAND --help\n"
+          "       vser --version\n"
+          "\n"
+          "Find and use virtio-serial ports by their USB descriptors.\n"
+          "\n", stream);
+    for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        fprintf(stream, "  %-9s %s\n", commands[i].name, commands[i].help);
+    }
+    return stream == stdout ? EXIT_SUCCESS : VSER_USAGE;
+}
+
+static int run(int argc, char **argv)
+{
+    const char *slash = argc ? strrchr(argv[0], '/') : NULL;
+    size_t i;
+
+    if (argc && strcmp(slash ? slash + 1 : argv[0], "lsvser") == 0) {
+        return vser_list(argc, argv);
+    }
+    if (argc < 2) {
+        return help(stderr);
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        return help(stdout);
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+        vser_print_version();
+        return EXIT_SUCCESS;
+    }
+    for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            static char title[32];
+
+            /* What getopt() says begins with this */
+            snprintf(title, sizeof(title), "vser %s", argv[1]);
+            argv[1] = title;
+            return commands[i].run(argc - 1, argv + 1);
+        }
+    }
+    vser_error("no command '%s'; see vser --help", argv[1]);
+    return VSER_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    int ret = run(argc, argv);
+
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        vser_error("stdout: %s", strerror(errno));
+        return ret ? ret : VSER_FAILED;
+    }
+    return ret;
+}

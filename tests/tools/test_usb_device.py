@@ -1,0 +1,121 @@
+# vser usb: the device in it by itself (test-usb.c), and how it finds a place to
+# plug it in. What it is to the kernel is tested in guests.
+#
+# Copyright (c) 2026 the virtio-serial-desc authors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import os
+import re
+import subprocess
+import tty
+
+from toolstest import (BUILD, FAILED, TIMEOUT, TOP, USAGE, ToolsTest,
+                       make_blob)
+
+
+class UsbDevice(ToolsTest):
+    def test_protocol(self):
+        program = [str(BUILD / 'test-usb'), '--tap']
+        env = {**os.environ, 'G_TEST_SRCDIR': str(TOP / 'tests/unit')}
+        cases = subprocess.run([program[0], '-l'], stdout=subprocess.PIPE,
+                               text=True, env=env, check=True).stdout.split()
+        self.assertTrue(cases)
+        for case in cases:
+            with self.subTest(case):
+                done = subprocess.run(
+                    [*program, '-p', case], env=env, text=True, timeout=TIMEOUT,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                self.assertEqual(done.returncode, 0, done.stdout)
+
+
+class UsbAttach(ToolsTest):
+    """A directory stands for vhci_hcd. Nobody has taken the socket from what
+    was written there, so the device is detached as soon as it is attached."""
+
+    DETACHED = 'vser: vport1p5: the device was detached from vhci_hcd\n'
+
+    def setUp(self):
+        super().setUp()
+        host, guest = os.openpty()
+        tty.setraw(guest)
+        self.addCleanup(os.close, guest)
+        self.addCleanup(os.close, host)
+        (self.dev / 'vport1p5').symlink_to(os.ttyname(guest))
+        self.port('vport1p5', make_blob())
+        self.vhci = self.tree / 'vhci'
+        self.vhci.mkdir()
+        self.attach = self.vhci / 'attach'
+        self.attach.touch()
+
+    def status(self, controller, *ports):
+        """What a controller says of its ports: (hub, number, state)"""
+        (self.vhci / (f'status.{controller}' if controller else 'status')
+         ).write_text(
+            'hub port sta spd dev      sockfd local_busid\n' +
+            ''.join(f'{hub}  {number:04} {state:03} 000 00000000 000000 0-0\n'
+                    for hub, number, state in ports))
+
+    def attached(self, blob=None):
+        """Run it; the port and the speed that it has asked for."""
+        if blob:
+            self.port('vport1p5', blob)
+        self.attach.write_text('')
+        self.vser('usb', '1209:0001', status=FAILED, stderr=self.DETACHED)
+        match = re.fullmatch('([0-9]+) [0-9]+ 1 ([0-9])',
+                             self.attach.read_text())
+        self.assertTrue(match, self.attach.read_text())
+        return int(match[1]), int(match[2])
+
+    def test_first_free_port(self):
+        self.status(0, ('hs', 0, 4), ('hs', 1, 4), ('ss', 2, 4))
+        self.assertEqual(self.attached(), (0, 3))
+        self.status(0, ('hs', 0, 6), ('hs', 1, 5), ('hs', 2, 4))
+        self.assertEqual(self.attached(), (2, 3))
+
+    def test_not_superspeed(self):
+        self.status(0, ('hs', 0, 6), ('ss', 1, 4), ('hs', 2, 4))
+        self.assertEqual(self.attached(), (2, 3))
+
+    def test_further_controllers(self):
+        self.status(0, ('hs', 0, 6), ('ss', 8, 4))
+        self.status(1, ('hs', 16, 7), ('ss', 24, 4))
+        self.status(2, ('hs', 32, 6), ('hs', 33, 4), ('ss', 40, 4))
+        self.assertEqual(self.attached(), (33, 3))
+
+    def test_full_speed(self):
+        """Bulk endpoints of 64 bytes are a full-speed device's."""
+        self.status(0, ('hs', 0, 4))
+        blob = make_blob().replace(b'\x81\x02\x00\x02', b'\x81\x02\x40\x00')
+        self.assertEqual(self.attached(blob), (0, 2))
+
+    def test_none_free(self):
+        self.status(0, ('hs', 0, 6), ('hs', 1, 7), ('ss', 2, 4))
+        self.vser('usb', '1209:', status=FAILED, stderr='vser: vport1p5: no '
+                  'high-speed port of vhci_hcd is free\n')
+        self.assertEqual(self.attach.read_text(), '')
+
+    def test_attach_fails(self):
+        self.status(0, ('hs', 0, 4))
+        self.attach.unlink()
+        self.attach.symlink_to('/dev/full')
+        self.vser('usb', '1209:', status=FAILED,
+                  stderr='vser: vport1p5: cannot attach to vhci_hcd: '
+                         'No space left on device\n')
+
+    def test_no_module(self):
+        self.attach.unlink()
+        self.vser('usb', '1209:', status=FAILED,
+                  stderr=': the module is not loaded (modprobe vhci_hcd)\n')
+
+    def test_no_pipe(self):
+        self.status(0, ('hs', 0, 4))
+        blob = make_blob().replace(b'\x81\x02', b'\x81\x03')
+        self.port('vport1p5', blob)
+        self.vser('usb', '1209:', status=FAILED, stderr='no interface with a '
+                  'bulk endpoint each way')
+        self.assertEqual(self.attach.read_text(), '')
+
+    def test_usage(self):
+        for args in (), ('1209:', '1209:'), ('--no-such', '1209:'):
+            self.vser('usb', *args, status=USAGE, stderr='usage: vser usb')
+        self.assertIn('usage: vser usb', self.vser('usb', '--help'))
