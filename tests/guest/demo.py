@@ -15,33 +15,18 @@ sys.dont_write_bytecode = True
 from guestlib import Guest, GuestError, Port, option            # noqa: E402
 
 LINKS = '/dev/virtio-ports'
-SENSOR = {'desc': '1209:0001', 'desc_manufacturer': 'Example Ltd',
+STATS = {'desc': '1209:0001', 'desc_manufacturer': 'Acme',
+         'desc_product': 'Kernel stats'}
+SENSOR = {'desc': '1209:0050', 'desc_manufacturer': 'Example Ltd',
           'desc_product': 'Sensor hub'}
 
-# What lsvser is going to do: one line for a port with descriptors
-LIST = '''
-cd /sys/class/virtio-ports
-for port in vport0p*; do
-    [ -e $port/idVendor ] || { echo "/dev/$port: no descriptor"; continue; }
-    read -r vendor <$port/idVendor
-    read -r product <$port/idProduct
-    read -r class <$port/bInterfaceClass
-    text=
-    for file in manufacturer product serial; do
-        [ ! -e $port/$file ] || text="$text $(cat $port/$file)"
-    done
-    echo "/dev/$port: ID $vendor:$product class $class$text"
-done'''
-
-# The product's software in the guest: it knows vendor, product and serial
-# number, opens that port, and answers a line with another.
-APPLICATION = '''
-rm -f /run/answered
-( exec 3<>{link}
-  read -r line <&3
-  echo "$line" >/run/heard
-  echo "serial number {serial} heard: $line" >&3
-  touch /run/answered ) >/dev/null 2>&1 &'''
+# The software of a product that has no unit: it knows vendor, product and
+# serial number, and answers a line with another.
+APPLICATION = """#!/bin/sh
+read -r line
+echo "$line" >/run/heard
+echo "serial number $1 heard: $line"
+"""
 
 
 class Demo:
@@ -66,67 +51,114 @@ class Demo:
             raise GuestError(what)
 
     def talk(self, id, serial):
-        """The guest opens 1209:0001 by its serial number, both sides say
-        something, then a lot."""
+        """A program in the guest is connected to 1209:0050 by its serial
+        number, both sides say something, then a lot."""
         port = self.guest.ports[id]
-        link = f'{LINKS}/by-usb-id/1209:0001:{serial}'
+        command = f'vser connect 1209:0050:{serial} --exec /run/application {serial}'
         question = f'how warm is it at {id}?'
-        print(f'    guest opens  {link}')
-        self.guest.sh(APPLICATION.format(link=shlex.quote(link), serial=serial))
+        print(f'    guest runs   {command}')
+        self.guest.sh('rm -f /run/answered\n'
+                      f'( {command}; echo $? >/run/answered ) >/dev/null 2>&1 &')
         print(f'    host says    {question}')
         port.socket.sendall(question.encode() + b'\n')
         answer = f'serial number {serial} heard: {question}'
         heard = port.receive(len(answer) + 1).decode()
         print(f'    guest says   {heard}', end='')
         self.expect(heard == answer + '\n', f'the answer was to be: {answer}')
-        self.guest.wait_until('[ -e /run/answered ]')
-        self.guest.exchange(port, link, 1 << 18)
-        self.happened(f'the guest opened 1209:0001 by serial number {serial}: a '
+        self.guest.wait_until('[ -s /run/answered ]')
+        self.guest.exchange(port, f'{LINKS}/by-usb-id/1209:0050:{serial}', 1 << 18)
+        self.happened(f'the guest found 1209:0050 with serial number {serial}: a '
                       'question, an answer, then 256 KiB each way, all unchanged')
+
+    def ask(self, port, *words):
+        """The agent of Acme's that udev started; its answers, line by line."""
+        for word in words:
+            port.socket.sendall(word.encode() + b'\n')
+            answer = b''
+            while not answer.endswith(b'.\n'):
+                answer += port.receive(1)
+            answer = answer.decode()[:-3]
+            print(f'    host asks    {word}\n    guest says   {answer}')
+            yield answer
+
+    def agent(self, port):
+        """The port's serial number is a user, and udev has started an agent for
+        it, which alone may use the port."""
+        user = port.props['desc-serial']
+        unit = f'acme-kernel-stats@{user}.service'
+        self.guest.wait_until(f'systemctl -q is-active {unit}')
+        self.show(f'systemctl --no-pager status {unit} | head -n 3\n'
+                  f'ls -lL {LINKS}/by-usb-id/1209:0001:{user}')
+        who, version = self.ask(port, 'user', 'version')
+        self.expect(who == user, f'the agent was to be {user}, not {who}')
+        self.expect(version.startswith('Linux'), 'it was to know its kernel')
+        self.happened(f'udev started the agent of 1209:0001:{user} as {user}, and '
+                      'it answered')
 
     def run(self):
         guest = self.guest
-        self.step('the guest is up; its ports')
-        self.show(LIST)
-        count = guest.sh('cat /sys/class/virtio-ports/vport0p*/idVendor | '
-                         'grep -c 1209').strip()
-        self.expect(count == '3', '3 ports were to have a descriptor')
-        self.happened('the guest\'s driver got the descriptors of 3 ports, and '
-                      'none for the one that has none')
+        self.step('the guest is up: Debian 12 with its own kernel and driver, the '
+                  'package virtio-serial-desc\n    and that of a product, Acme '
+                  'kernel stats')
+        self.show('systemctl is-system-running --wait; uname -sr\n'
+                  'dpkg-query -W virtio-serial-desc acme-kernel-stats\n'
+                  'cat /lib/udev/hwdb.d/70-acme-kernel-stats.hwdb')
+
+        self.step('its ports, by lsvser')
+        for link in ('1209:0001:alice', '1209:0050:S1', '1209:0050:S2',
+                     '1209:000a:M1'):
+            guest.wait_for(f'{LINKS}/by-usb-id/{link}')
+        self.show('lsvser; echo; lsvser -t')
+        count = len(guest.sh('lsvser').splitlines())
+        self.expect(count == 4, f'4 ports were to have a descriptor, not {count}')
+        self.happened('the guest knows the descriptors of 4 ports, and none of '
+                      'the one that has none')
 
         self.step('the links that udev made')
         self.show(f'cd {LINKS} && find by-id by-usb-id -type l | sort | while '
                   'read -r l; do echo "$PWD/$l -> $(readlink -f "$l")"; done')
-        for link in ('by-usb-id/1209:0001:S1', 'by-usb-id/1209:0001:S2',
-                     'by-id/Example_Ltd_Sensor_hub_S1',
-                     'by-id/Example_Ltd_Sensor_hub_S2', 'by-usb-id/1209:000a:M1'):
-            self.expect(guest.sh(f'readlink -f {LINKS}/{link}').strip() ==
-                        f'/dev/{self.node(link)}', f'there is no {link}')
+        for link, id in (('by-id/Example_Ltd_Sensor_hub_S1', 'first'),
+                         ('by-id/Example_Ltd_Sensor_hub_S2', 'second'),
+                         ('by-usb-id/1209:000a:M1', 'modem'),
+                         ('by-usb-id/1209:0001:alice', 'alice')):
+            number = guest.qmp('qom-get', path=f'/machine/peripheral/{id}',
+                               property='nr')
+            self.expect(guest.node(f'{LINKS}/{link}') == f'vport0p{number}',
+                        f'{link} was to lead to vport0p{number}')
         self.happened('udev named each port by vendor, product and serial number')
 
         self.step('two instances of one product, told apart by serial number')
+        guest.sh(f'cat >/run/application <<"E"\n{APPLICATION}E\n'
+                 'chmod +x /run/application')
         self.talk('first', 'S1')
         self.talk('second', 'S2')
 
+        self.step('a product whose package has a line for udev and a unit')
+        self.agent(guest.ports['alice'])
+
         self.step('a port is plugged while the guest runs')
-        port = Port('third', **SENSOR, desc_serial='S3')
+        port = Port('bob', **STATS, desc_serial='bob')
         print(f'    (qemu) device_add {option(port.device())}')
         guest.plug(port)
-        guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:S3')
-        self.show(LIST + ' | grep S3')
-        self.talk('third', 'S3')
+        self.agent(port)
+        self.expect(guest.run(f'su alice -c "exec 3<>{LINKS}/by-usb-id/1209:0001:'
+                              'bob"', check=False).status, 'alice opened bob\'s port')
+        self.happened('alice may not open bob\'s port')
         print(f'    (qemu) device_del {port.id}')
         guest.unplug(port)
-        guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:S3', removed=True)
-        self.happened('a port was plugged, found, used and unplugged, and its '
-                      'links are gone')
+        guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:bob', removed=True)
+        guest.wait_until('! systemctl -q is-active acme-kernel-stats@bob.service')
+        self.happened('the port was unplugged: its agent has ended, its links are '
+                      'gone')
 
-    def node(self, link):
-        """The node that must be behind a link: that of the port with the serial
-        number at its end, asked from the kernel."""
-        serial = link.replace('_', ':').rpartition(':')[2]
-        return self.guest.sh('cd /sys/class/virtio-ports && dirname '
-                             f'$(grep -lx {serial} */serial)').strip()
+        self.step('a port that the guest\'s own USB stack has taken')
+        link = '/dev/serial/by-id/usb-Example_Ltd_Modem_M1-if00'
+        guest.wait_for(link)
+        self.show(f'ls -l {link}; lsusb -d 1209:')
+        guest.sh(f'stty -F {link} raw -echo')
+        guest.exchange(guest.ports['modem'], link, 1 << 14)
+        self.happened('the guest\'s ACM driver made the port a ttyACM: 16 KiB '
+                      'each way')
 
 
 def print_command(command):
@@ -146,7 +178,10 @@ def interact(guest):
     """Connect this terminal with the guest's console until the guest ends."""
     console = guest.connect('console')
     console.settimeout(None)
-    guest.sh('( setsid cttyhack sh -l; poweroff -f ) </dev/ttyS0 >/dev/ttyS0 2>&1 &')
+    guest.sh('systemd-run -q --service-type=exec -p StandardInput=tty '
+             '-p StandardOutput=tty -p StandardError=tty -p TTYPath=/dev/ttyS0 '
+             '-p WorkingDirectory=/root -p "ExecStopPost=/bin/systemctl -ff '
+             'poweroff" -E TERM=linux -E HOME=/root /bin/bash -l')
     print('\n=== the guest\'s shell; "exit" ends it\n', flush=True)
     console.sendall(b'\n')
     stdin = sys.stdin.fileno()
@@ -181,13 +216,15 @@ def main():
     signal.signal(signal.SIGTERM, ended)
     signal.signal(signal.SIGHUP, ended)
 
-    guest = Guest(qemu, ports=[
+    guest = Guest(qemu, disk='installed', driver='stock', ports=[
+        Port('alice', **STATS, desc_serial='alice'),
         Port('first', **SENSOR, desc_serial='S1'),
         Port('second', **SENSOR, desc_serial='S2'),
         Port('modem', desc='1209:000a', desc_class='cdc-acm',
-             desc_product='Modem', desc_serial='M1'),
+             desc_manufacturer='Example Ltd', desc_product='Modem',
+             desc_serial='M1'),
         Port('plain', name='org.example.plain'),
-    ])
+    ], devices=[{'driver': 'virtserialdesc', 'bus': 'vs.0'}])
     demo = Demo(guest)
     failed = None
     demo.step('the command line (what follows the first -device is the demo)')

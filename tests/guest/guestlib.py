@@ -37,12 +37,13 @@ class GuestError(Exception):
     """The guest, or QEMU, did not do what was asked for."""
 
 
-def make_image(kernel):
-    """Have tests/guest/image make what a guest boots; where it is."""
-    done = subprocess.run([TOP / 'tests/guest/image', kernel],
+def make_image(script, *args):
+    """Have tests/guest/image or image-systemd make what a guest boots; where
+    it is."""
+    done = subprocess.run([TOP / 'tests/guest' / script, *args],
                           stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise GuestError('tests/guest/image failed')
+        raise GuestError(f'tests/guest/{script} failed')
     return pathlib.Path(done.stdout.splitlines()[-1])
 
 
@@ -82,6 +83,9 @@ class Guest:
     driver    'patched' or 'stock': which virtio_console it has
     machine   QEMU's machine type
     kernel    '6.1' or '6.12'
+    disk      'base' or 'installed', a disk of image-systemd: Debian with systemd,
+              without and with our packages, instead of image's small root in
+              memory. What the guest writes there is gone with it. Kernel 6.1.
     ports     Port objects, on the controller 'vs'
     controller, devices
               properties of 'vs'; more -device dictionaries
@@ -90,11 +94,12 @@ class Guest:
     """
 
     def __init__(self, qemu, *, driver='patched', machine='q35', kernel='6.1',
-                 ports=(), controller=None, devices=(), memory=512, log=None):
+                 disk=None, ports=(), controller=None, devices=(), memory=512, log=None):
         self.qemu = qemu
         self.driver = driver
         self.machine = machine
         self.kernel = kernel
+        self.disk = disk
         self.ports = {port.id: port for port in ports}
         self.controller = controller or {}
         self.devices = devices
@@ -118,11 +123,18 @@ class Guest:
 
     def command(self):
         """QEMU's command line, as a list."""
-        image = make_image(self.kernel)
-        with open(self.dir / 'initrd', 'wb') as initrd:
-            for part in 'base', self.driver, 'tools':
-                with open(image / f'{part}.cpio', 'rb') as f:
-                    shutil.copyfileobj(f, initrd)
+        image = make_image('image', self.kernel)
+        initrd = [image / f'{part}.cpio' for part in
+                  ('base', self.driver, 'tools')]
+        if self.disk:
+            system = make_image('image-systemd')
+            initrd = [system / 'boot.cpio', image / f'{self.driver}.cpio']
+            if self.disk == 'base':
+                initrd.append(system / 'packages.cpio')
+        with open(self.dir / 'initrd', 'wb') as whole:
+            for part in initrd:
+                with open(part, 'rb') as f:
+                    shutil.copyfileobj(f, whole)
 
         append = 'console=ttyS0 panic=-1 quiet loglevel=6'
         if self.driver == 'patched' and self.kernel == '6.12':
@@ -148,6 +160,9 @@ class Guest:
                     'max_ports': 2},
                    {'driver': 'virtserialport', 'bus': 'agent.0',
                     'chardev': 'agent', 'name': 'test.agent'}]
+        if self.disk:
+            cmd += ['-drive', f'file={system}/{self.disk}.img,format=raw,'
+                              'if=virtio,snapshot=on']
         for port in self.ports.values():
             cmd += ['-chardev', f'socket,id=char-{port.id},'
                                 f'path={self.dir}/{port.id},server=on,wait=off']
@@ -174,6 +189,8 @@ class Guest:
         for port in self.ports.values():
             self._attach(port)
         self._agent = Lines(self.connect('agent'))
+        # What waits in the guest gives up first, and the next test goes on
+        self._agent.sock.settimeout(2 * TIMEOUT)
         if self._read(self._agent) != b'ready':
             raise GuestError('the guest did not come up:\n' + self.console())
 
@@ -270,9 +287,10 @@ class Guest:
     def wait_until(self, condition):
         """Wait until a shell command in the guest succeeds, for what has no
         event that can be waited for."""
-        self.sh(f'tries={TIMEOUT * 20}\n'
+        self.sh('now() { read -r now _ </proc/uptime; now=${now%.*}; }\n'
+                f'now; end=$((now + {TIMEOUT}))\n'
                 f'until ( {condition} ); do\n'
-                '    [ $((tries -= 1)) -gt 0 ] || { echo timeout; exit 1; }\n'
+                '    now; [ $now -lt $end ] || { echo timeout; exit 1; }\n'
                 '    sleep 0.05\n'
                 'done')
 

@@ -5,10 +5,51 @@
 
 import base64
 import contextlib
+import re
 import unittest
 
 from guestlib import TOP, Guest
 from usbdesc import Blob
+
+# What a host may write into the strings of a descriptor
+HOSTILE_STRINGS = [
+    '/', '..', '.', '../../../etc/passwd', '/dev/null', ' ', ' lead', 'trail ',
+    'in  ner', 'a b', 'new\nline', 'tab\ttab', '"quote"', "'quote'",
+    '$HOME', '$(reboot)', '`reboot`', '%k', '%i', '$env{PATH}', '$attr{name}',
+    '\\x2f', '\\', ';reboot', '&', '|', '*', '?', '[a]', '{a,b}', '~',
+    '\x01\x1b[31m', '\x7f', '\u0080\u009f', '\u202e', 'é', 'a=b', '#', ',',
+    '=', '+="', 'ENV{X}="y"', '-rf', 'S1 symlink', '\U0010fffd',
+    'ID_SERIAL=x\nOWNER=y',
+]
+
+
+def usb_id_encode(text, size=126):
+    """A manufacturer's or product's string as udev's usb_id has it in ID_VENDOR
+    or ID_MODEL: of so many bytes, without white space at its ends; each run of
+    it, and each other byte that has no place in the name of a device node,
+    become '_'. \\x, udev's own way to escape, stays."""
+    text = text.encode()[:size].decode(errors='surrogateescape')
+    text = re.sub('[ \t\n\v\f\r]+', '_', text.strip(' \t\n\r'))
+    return re.sub(r'(\\x)|[^A-Za-z0-9#+.:=@_\x80-\U0010ffff-]|'
+                  r'[\udc80-\udcff\ufdd0-\ufdef]|[\ufffe\uffff]',
+                  lambda m: m[1] or '_' * len(m[0].encode(
+                      errors='surrogateescape')), text)
+
+
+def usb_id_serial(text):
+    """The same for ID_SERIAL_SHORT; what has other characters than those that
+    Windows takes is none."""
+    return '' if re.search(r'[^\x20-\x7f]|,', text) else usb_id_encode(text)
+
+
+def usb_id_links(ids, manufacturer, product, serial):
+    """The links that the rules make of that, relative to /dev/virtio-ports."""
+    serial = [s for s in [usb_id_serial(serial)] if s]
+    return {
+        'by-usb-id/' + ':'.join([ids, *serial]),
+        'by-id/' + '_'.join([usb_id_encode(manufacturer, 63),
+                             usb_id_encode(product, 63), *serial])}
+
 
 _guests = contextlib.ExitStack()
 

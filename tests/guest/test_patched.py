@@ -5,22 +5,14 @@
 
 import base64
 import os
-import re
 import tempfile
 
 from guestlib import TIMEOUT, TOP, Port
-from guesttest import GuestTest
+from guesttest import HOSTILE_STRINGS, GuestTest, usb_id_links
 from usbdesc import CONFIG, DEVICE, INTERFACE, SYSFS, Blob, fields, split
 
 # What every port has in sysfs, with descriptors or not
 PLAIN = {'dev', 'name', 'uevent'}
-
-
-def udev_encode(text):
-    """As udev does for the names of device nodes: ASCII but for letters, digits
-    and a few others becomes '_'; \\x, its own way to escape, stays."""
-    return re.sub(r'\\x|[\x00-\x7f]', lambda m: m[0] if re.fullmatch(
-        r'\\x|[A-Za-z0-9#+.:=@_-]', m[0]) else '_', text)
 
 
 class DescribedPorts(GuestTest):
@@ -102,7 +94,7 @@ class DescribedPorts(GuestTest):
             'by-usb-id/1209:000a', 'by-id/1209_Mödem_☎_𝄞',
             'usb:v1209p000Ad0203dc00dsc00dp00ic02isc02ip01in00'})
         self.assertEqual(self.links_of('full'), {
-            'by-usb-id/abcd:ef01:0', f'by-id/{"M" * 126}_P_0',
+            'by-usb-id/abcd:ef01:0', f'by-id/{"M" * 63}_P_0',
             'org.example.full'})
         self.assertEqual(self.links_of('anonymous'), {
             'by-usb-id/0000:ffff', 'by-id/0000_ffff',
@@ -114,11 +106,16 @@ class DescribedPorts(GuestTest):
         shown = dict(line.split('=', 1) for line in self.guest.sh(
             'udevadm info -q property '
             '/dev/virtio-ports/by-usb-id/1209:0001:S2').splitlines())
-        self.assertEqual({k: v for k, v in shown.items() if k.startswith('ID_')}, {
-            'ID_VENDOR': 'Example', 'ID_VENDOR_ID': '1209',
-            'ID_MODEL': 'Sensor_hub', 'ID_MODEL_ID': '0001',
-            'ID_REVISION': '0100', 'ID_SERIAL': 'Example_Sensor_hub_S2',
-            'ID_SERIAL_SHORT': 'S2'})
+        self.assertEqual({k: v for k, v in shown.items() if k.startswith(
+            ('ID_', 'VIRTIO_'))}, {
+                'ID_VENDOR': 'Example', 'ID_VENDOR_ENC': 'Example',
+                'ID_VENDOR_ID': '1209',
+                'ID_MODEL': 'Sensor_hub', 'ID_MODEL_ENC': r'Sensor\x20hub',
+                'ID_MODEL_ID': '0001', 'ID_REVISION': '0100',
+                'ID_SERIAL': 'Example_Sensor_hub_S2', 'ID_SERIAL_SHORT': 'S2',
+                'ID_USB_INTERFACES': ':ff0000:',
+                'VIRTIO_PORT_MODALIAS':
+                    'usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00'})
 
     def test_bytes(self):
         for id, link in (('s1', 'by-usb-id/1209:0001:S1'),
@@ -380,27 +377,18 @@ class SecondOpinion(GuestTest):
 class HostileStrings(GuestTest):
     """What the host writes into strings stays in the names of its links."""
 
-    STRINGS = [
-        '/', '..', '.', '../../../etc/passwd', '/dev/null', ' ', ' lead',
-        'in  ner', 'a b', 'new\nline', 'tab\ttab', '"quote"', "'quote'",
-        '$HOME', '$(reboot)', '`reboot`', '%k', '$env{PATH}', '$attr{name}',
-        '\\x2f', '\\', ';reboot', '&', '|', '*', '?', '[a]', '{a,b}', '~',
-        '\x01\x1b[31m', '\x7f', '\u0080\u009f', '\u202e', 'é', 'a=b', '#', ',',
-        '=', '+="', 'ENV{X}="y"', '-rf', 'S1 symlink', '\U0010fffd',
-    ]
-
     @classmethod
     def make_ports(cls):
         return [Port('victim', desc='1209:0001', desc_serial='S1'),
                 *(Port(f'h{i}', desc=f'1209:{i + 256:04x}', desc_serial=s,
                        desc_manufacturer=s, desc_product=f'{s}{i}',
                        desc_interface=s)
-                  for i, s in enumerate(cls.STRINGS))]
+                  for i, s in enumerate(HOSTILE_STRINGS))]
 
-    options = {'controller': {'max_ports': 64}}
+    options = {'controller': {'max_ports': 100}}
 
     def test_attributes_are_what_the_host_said(self):
-        for i, string in enumerate(self.STRINGS):
+        for i, string in enumerate(HOSTILE_STRINGS):
             with self.subTest(string):
                 files = self.attributes(f'h{i}')
                 for name in 'manufacturer', 'serial', 'interface':
@@ -409,23 +397,16 @@ class HostileStrings(GuestTest):
 
     def test_links(self):
         links = self.guest.links()
-        for i, string in enumerate(self.STRINGS):
+        for i, string in enumerate(HOSTILE_STRINGS):
             with self.subTest(string):
-                # udev takes white space from a value's end, and to it a value
-                # that is empty then is none.
-                encoded = udev_encode(string.rstrip(' \t\n'))
-                vendor = encoded or '1209'
-                model = udev_encode(f'{string}{i}')
-                serial = [encoded] if encoded else []
                 node = self.node(f'h{i}')
-                mine = {link for link, to in links.items() if to == node and
-                        link.startswith('by-')}
-                self.assertEqual(mine, {
-                    'by-usb-id/' + ':'.join([f'1209:{i + 256:04x}', *serial]),
-                    'by-id/' + '_'.join([vendor, model, *serial])})
+                self.assertEqual({link for link, to in links.items() if
+                                  to == node and link.startswith('by-')},
+                                 usb_id_links(f'1209:{i + 256:04x}', string,
+                                              f'{string}{i}', string))
 
     def test_nothing_elsewhere(self):
-        ports = {'victim', *(f'h{i}' for i in range(len(self.STRINGS)))}
+        ports = {'victim', *(f'h{i}' for i in range(len(HOSTILE_STRINGS)))}
         # Each port: by-usb-id, by-id, and the derived name
         self.assertEqual(len(self.guest.links()), 3 * len(ports))
         self.assertEqual(self.guest.node(
@@ -439,14 +420,15 @@ class HostileStrings(GuestTest):
             'find /dev/virtio-ports -mindepth 1 -type d | sort'),
             '/dev/virtio-ports/by-id\n/dev/virtio-ports/by-usb-id\n')
 
-    def test_names_too_long_for_a_link(self):
-        """No link rather than a wrong one, and the others stay."""
+    def test_longest_link(self):
+        """As long as strings can be, with usb_id's limits a link can be made."""
         port = Port('long', desc='1209:0fff', desc_serial='s' * 126,
-                    desc_manufacturer='m' * 126, desc_product='€' * 126)
+                    desc_manufacturer='é' * 126, desc_product='€' * 126)
+        link = f'by-id/{"é" * 31}__{"€" * 21}_{"s" * 126}'
         self.guest.plug(port)
-        self.guest.wait_for(f'/dev/virtio-ports/by-usb-id/1209:0fff:{"s" * 126}')
-        self.assertFalse([link for link in self.links_of('long')
-                          if link.startswith('by-id')])
+        self.guest.wait_for(f'/dev/virtio-ports/{link}')
+        self.assertEqual(usb_id_links('1209:0fff', 'é' * 126, '€' * 126,
+                                      's' * 126) - self.links_of('long'), set())
         self.guest.unplug(port)
 
 

@@ -1,0 +1,34 @@
+# shellcheck shell=bash
+# What image and image-systemd share. Source it; set $dir before calling.
+#
+# Copyright (c) 2026 the virtio-serial-desc authors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# shellcheck source=../../scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
+
+# one_at_a_time: wait for another one of these
+one_at_a_time() {
+    mkdir -p "$dir"
+    exec 9>"$dir/lock"
+    flock -n 9 || { say "- waiting for another $(basename "$0") ..."; flock 9; }
+}
+
+# stamped NAME TEXT [INPUT...]: is $dir/NAME.stamp that of TEXT and of these
+# files and folders? If not, leave what it should be in $stamp.
+stamped() {
+    local name=$1 text=$2
+    shift 2
+    stamp=$({ echo "$text"
+              [ $# = 0 ] || find "$@" -type f | sort | xargs sha256sum | sed "s|$TOP/||"
+            } | sha256sum)
+    [ "$(cat "$dir/$name.stamp" 2>/dev/null)" = "$stamp" ]
+}
+
+# pack DIR FILE: DIR's content as an archive that the kernel unpacks. All of
+# it belongs to root, whoever makes it.
+pack() {
+    (cd "$1" && find . -mindepth 1 | LC_ALL=C sort |
+        cpio -o -H newc -R 0:0 --quiet --reproducible) >"$2.new"
+    mv "$2.new" "$2"
+}
