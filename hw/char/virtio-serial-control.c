@@ -293,6 +293,7 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
         return;
     }
 
+    RCU_READ_LOCK_GUARD();
     while (!too_small && (slot = next_owed(vser))) {
         VirtQueueElement *elem = virtqueue_pop(vser->c_ivq, sizeof(*elem));
         size_t len;

@@ -21,6 +21,7 @@
 #include "qemu/bitmap.h"
 #include "qemu/bswap.h"
 #include "qemu/error-report.h"
+#include "qemu/iov.h"
 #include "qemu/module.h"
 #include "migration/qemu-file-types.h"
 #include "hw/virtio/virtio-serial.h"
@@ -223,10 +224,10 @@ static void desc_port_enable_backend(VirtIOSerialPort *port, bool enable)
 }
 
 /* Nothing is asked of it */
-static ssize_t desc_port_have_data(VirtIOSerialPort *port, const uint8_t *buf,
-                                   ssize_t len)
+static ssize_t desc_port_have_data(VirtIOSerialPort *port,
+                                   const struct iovec *iov, size_t niov)
 {
-    return len;
+    return iov_size(iov, niov);
 }
 
 static void desc_port_realize(DeviceState *dev, Error **errp)

@@ -78,7 +78,7 @@ static QVSerDriver *start_stock(void *obj, QGuestAllocator *alloc)
 /* Give the device the buffers that it is to have */
 static void refill(Reader *r)
 {
-    while (qvser_posted(r->drv, r->id) < r->count) {
+    while (r->drv->ivqs[r->id].posted.length < r->count) {
         qvser_post(r->drv, r->id, r->room);
     }
 }
@@ -90,7 +90,7 @@ static void need(Reader *r, size_t len)
 
     while (r->got->len < len) {
         refill(r);
-        qvser_take(r->drv, r->id, r->got);
+        qvser_next_used(r->drv, &r->drv->ivqs[r->id], r->got);
         g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
     }
 }
@@ -143,7 +143,7 @@ static void expect_silence(Reader *r)
 {
     refill(r);
     qvser_settle(r->drv);
-    qvser_take(r->drv, r->id, r->got);
+    qvser_next_used(r->drv, &r->drv->ivqs[r->id], r->got);
     g_assert_cmpuint(r->got->len, ==, 0);
 }
 

@@ -239,7 +239,7 @@ static void test_mixed_fragments(void *obj, void *arg, QGuestAllocator *alloc)
 static void test_segments(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
-    static const QVSerSegment segments[][QVSER_SEGMENTS_MAX] = {
+    static const QVSerSegment segments[][QVSER_CHAIN_MAX] = {
         { { 1 }, { 3 }, { 3 }, { 2 }, { 5 }, { 1 }, { 1 }, { 1 } },
         { { 8 }, { 8 }, { 1 }, { 1 }, { 1 }, { 1 }, { 1 }, { 30 } },
         { { 16 }, { 7 }, { 7 }, { 7 }, { 7 }, { 7 }, { 7 }, { 7 } },
@@ -248,7 +248,7 @@ static void test_segments(void *obj, void *arg, QGuestAllocator *alloc)
 
     qvser_start(drv);
     for (i = 0; i < ARRAY_SIZE(segments); i++) {
-        qvser_add_buffer(drv, segments[i], QVSER_SEGMENTS_MAX);
+        qvser_add_buffer(drv, segments[i], QVSER_CHAIN_MAX);
     }
     vser_expect_only_port(drv, 1, "A");
 }

@@ -27,7 +27,11 @@ struct QVSerBuffer {
     uint32_t size;          /* of that */
     uint32_t capacity;      /* of the segments alone */
     unsigned int nr_segments;
-    QVSerSegment segments[QVSER_SEGMENTS_MAX];
+    QVSerSegment *segments;
+    /* For data: */
+    uint64_t table;         /* the indirect table, 0: none */
+    unsigned int nr_descs;
+    uint16_t *descs;        /* the descriptors that it is in */
 };
 
 static unsigned int ivq_index(uint32_t id)
@@ -120,6 +124,57 @@ static void free_queue(QVSerDriver *drv, QVirtQueue *vq)
     qvirtqueue_cleanup(drv->vdev->bus, vq, drv->alloc);
 }
 
+static QVSerBuffer *new_buffer(QVSerDriver *drv, const QVSerSegment *segments,
+                               unsigned int nr_segments)
+{
+    QVSerBuffer *buf = g_new0(QVSerBuffer, 1);
+    unsigned int i;
+
+    buf->segments = g_memdup2(segments, nr_segments * sizeof(*segments));
+    buf->nr_segments = nr_segments;
+    for (i = 0; i < nr_segments; i++) {
+        buf->size += segments[i].len + GUARD;
+        buf->capacity += segments[i].len;
+    }
+    buf->addr = guest_alloc(drv->alloc, buf->size);
+    return buf;
+}
+
+static void free_buffer(QVSerDriver *drv, QVSerBuffer *buf)
+{
+    guest_free(drv->alloc, buf->addr);
+    if (buf->table) {
+        guest_free(drv->alloc, buf->table);
+    }
+    g_free(buf->segments);
+    g_free(buf->descs);
+    g_free(buf);
+}
+
+static void start_data_queue(QVSerDriver *drv, QVSerQueue *q, uint32_t index,
+                             bool to_host)
+{
+    q->vq = qvirtqueue_setup(drv->vdev, drv->alloc, index);
+    q->to_host = to_host;
+    q->avail_idx = 0;
+    q->free = g_new(uint16_t, q->vq->size);
+    for (q->nr_free = 0; q->nr_free < q->vq->size; q->nr_free++) {
+        q->free[q->nr_free] = q->nr_free;
+    }
+}
+
+static void stop_data_queue(QVSerDriver *drv, QVSerQueue *q)
+{
+    QVSerBuffer *buf;
+
+    while ((buf = g_queue_pop_head(&q->posted))) {
+        free_buffer(drv, buf);
+    }
+    g_clear_pointer(&q->free, g_free);
+    free_queue(drv, q->vq);
+    q->vq = NULL;
+}
+
 /* Forget queues and buffers; nothing but a reset may be done to the device */
 static void stop(QVSerDriver *drv)
 {
@@ -130,23 +185,14 @@ static void stop(QVSerDriver *drv)
     }
     for (i = 0; i < drv->c_ivq->size; i++) {
         if (drv->buffers[i]) {
-            guest_free(drv->alloc, drv->buffers[i]->addr);
-            g_free(drv->buffers[i]);
+            free_buffer(drv, drv->buffers[i]);
         }
     }
     for (i = 0; i < QVSER_DATA_PORTS; i++) {
-        QVSerBuffer *buf;
-
-        if (!drv->ivqs[i]) {
-            continue;
+        if (drv->ivqs[i].vq) {
+            stop_data_queue(drv, &drv->ivqs[i]);
+            stop_data_queue(drv, &drv->ovqs[i]);
         }
-        while ((buf = g_queue_pop_head(&drv->posted[i]))) {
-            guest_free(drv->alloc, buf->addr);
-            g_free(buf);
-        }
-        free_queue(drv, drv->ivqs[i]);
-        free_queue(drv, drv->ovqs[i]);
-        drv->ivqs[i] = drv->ovqs[i] = NULL;
     }
     free_queue(drv, drv->c_ivq);
     free_queue(drv, drv->c_ovq);
@@ -172,16 +218,16 @@ void qvser_start(QVSerDriver *drv)
     stop(drv);
     qvirtio_set_features(vdev, qvirtio_get_features(vdev) &
                          ~(QVIRTIO_F_BAD_FEATURE | drv->refuse |
-                           1ull << VIRTIO_RING_F_INDIRECT_DESC |
+                           (drv->indirect ? 0 :
+                            1ull << VIRTIO_RING_F_INDIRECT_DESC) |
                            1ull << VIRTIO_RING_F_EVENT_IDX));
 
     drv->c_ivq = qvirtqueue_setup(vdev, drv->alloc, C_IVQ);
     drv->c_ovq = qvirtqueue_setup(vdev, drv->alloc, C_OVQ);
     for (i = 0; i < QVSER_DATA_PORTS; i++) {
         if (drv->data_ports & (1ull << i)) {
-            drv->ivqs[i] = qvirtqueue_setup(vdev, drv->alloc, ivq_index(i));
-            drv->ovqs[i] = qvirtqueue_setup(vdev, drv->alloc,
-                                            ivq_index(i) + 1);
+            start_data_queue(drv, &drv->ivqs[i], ivq_index(i), false);
+            start_data_queue(drv, &drv->ovqs[i], ivq_index(i) + 1, true);
         }
     }
 
@@ -211,22 +257,12 @@ static void post(QVSerDriver *drv, uint32_t head)
 void qvser_add_buffer(QVSerDriver *drv, const QVSerSegment *segments,
                       unsigned int nr_segments)
 {
-    QVSerBuffer *buf = g_new0(QVSerBuffer, 1);
+    QVSerBuffer *buf = new_buffer(drv, segments, nr_segments);
     uint32_t head = drv->c_ivq->free_head;
-    uint64_t addr;
+    uint64_t addr = buf->addr;
     unsigned int i;
 
-    g_assert(nr_segments <= QVSER_SEGMENTS_MAX);
     g_assert_cmpint(nr_segments, <=, drv->c_ivq->num_free);
-    memcpy(buf->segments, segments, nr_segments * sizeof(*segments));
-    buf->nr_segments = nr_segments;
-    for (i = 0; i < nr_segments; i++) {
-        buf->size += segments[i].len + GUARD;
-        buf->capacity += segments[i].len;
-    }
-    buf->addr = guest_alloc(drv->alloc, buf->size);
-
-    addr = buf->addr;
     for (i = 0; i < nr_segments; i++) {
         qvirtqueue_add(drv->qts, drv->c_ivq, addr, segments[i].len,
                        !segments[i].device_reads, i < nr_segments - 1);
@@ -278,8 +314,12 @@ void qvser_send(QVSerDriver *drv, uint32_t id, uint16_t event, uint16_t value)
     }
 }
 
-/* The message in a buffer into drv->in, if nothing else was written */
-static void copy_message(QVSerDriver *drv, QVSerBuffer *buf, uint32_t used)
+/*
+ * The @used bytes that a buffer holds into @data, if nothing else was written.
+ * All of it is read before that is checked: each access is a message to QEMU.
+ */
+static void read_buffer(QVSerDriver *drv, QVSerBuffer *buf, uint32_t used,
+                        uint8_t *data)
 {
     g_autofree uint8_t *memory = g_malloc(buf->size);
     uint8_t *p = memory;
@@ -287,14 +327,15 @@ static void copy_message(QVSerDriver *drv, QVSerBuffer *buf, uint32_t used)
     unsigned int i;
 
     g_assert_cmpint(used, <=, buf->capacity);
-    drv->in = g_realloc(drv->in, buf->capacity);
-    qtest_memread(drv->qts, buf->addr, memory, buf->size);
+    qtest_bufread(drv->qts, buf->addr, memory, buf->size);
     for (i = 0; i < buf->nr_segments; i++) {
         len = MIN(buf->segments[i].len, used - copied);
-        memcpy(drv->in + copied, p, len);
+        memcpy(data + copied, p, len);
         copied += len;
         for (j = len; j < buf->segments[i].len + GUARD; j++) {
-            g_assert_cmphex(p[j], ==, UNWRITTEN);
+            if (p[j] != UNWRITTEN) {
+                g_assert_cmphex(p[j], ==, UNWRITTEN);
+            }
         }
         p += buf->segments[i].len + GUARD;
     }
@@ -319,7 +360,8 @@ bool qvser_poll(QVSerDriver *drv, QVSerEvent *ev)
     g_assert_nonnull(drv->buffers[head]);
     ev->used = last_used_len(drv, drv->c_ivq);
     g_assert_cmpint(ev->used, >=, sizeof(*msg));
-    copy_message(drv, drv->buffers[head], ev->used);
+    drv->in = g_realloc(drv->in, drv->buffers[head]->capacity);
+    read_buffer(drv, drv->buffers[head], ev->used, drv->in);
 
     msg = (const struct virtio_console_control *)drv->in;
     ev->id = load32(drv, &msg->id);
@@ -370,50 +412,189 @@ void qvser_wait_broken(QVSerDriver *drv)
     }
 }
 
-void qvser_post(QVSerDriver *drv, uint32_t id, uint32_t len)
+bool qvser_has_room(QVSerQueue *q, unsigned int nr_segments)
 {
-    QVirtQueue *vq = drv->ivqs[id];
-    GQueue *posted = &drv->posted[id];
-    QVSerBuffer *buf = g_new0(QVSerBuffer, 1);
-    uint32_t head;
+    return q->nr_free >= (nr_segments > QVSER_CHAIN_MAX ? 1 : nr_segments);
+}
 
-    /* The device uses them in order, so descriptors can be used in turn */
-    g_assert_cmpuint(posted->length, <, vq->size);
-    if (vq->free_head == vq->size) {
-        vq->free_head = 0;
+/*
+ * Describe @buf in @table, in the entries that @next names, NULL: in the first
+ * ones.
+ */
+static void write_descs(QVSerDriver *drv, QVSerQueue *q, QVSerBuffer *buf,
+                        uint64_t table, const uint16_t *next)
+{
+    g_autofree struct vring_desc *descs = g_new(struct vring_desc,
+                                                buf->nr_segments);
+    uint64_t addr = buf->addr;
+    unsigned int i;
+
+    for (i = 0; i < buf->nr_segments; i++) {
+        bool last = i == buf->nr_segments - 1;
+
+        store64(drv, &descs[i].addr, addr);
+        store32(drv, &descs[i].len, buf->segments[i].len);
+        store16(drv, &descs[i].flags, (q->to_host ? 0 : VRING_DESC_F_WRITE) |
+                (last ? 0 : VRING_DESC_F_NEXT));
+        store16(drv, &descs[i].next, last ? 0 : next ? next[i + 1] : i + 1);
+        addr += buf->segments[i].len + GUARD;
+        if (next) {
+            qtest_memwrite(drv->qts, table + next[i] * sizeof(*descs),
+                           &descs[i], sizeof(*descs));
+        }
     }
-    vq->num_free = vq->size;
-    buf->size = buf->capacity = len;
-    buf->addr = guest_alloc(drv->alloc, len);
-    head = qvirtqueue_add(drv->qts, vq, buf->addr, len, true, false);
-    g_queue_push_tail(posted, buf);
-    qvirtqueue_kick(drv->qts, drv->vdev, vq, head);
+    if (!next) {
+        qtest_bufwrite(drv->qts, table, descs, i * sizeof(*descs));
+    }
 }
 
-unsigned int qvser_posted(QVSerDriver *drv, uint32_t id)
+void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
+                 unsigned int nr_segments, const void *data)
 {
-    return drv->posted[id].length;
-}
-
-bool qvser_take(QVSerDriver *drv, uint32_t id, GByteArray *data)
-{
-    QVirtQueue *vq = drv->ivqs[id];
+    g_autofree QVSerSegment *segments = g_new0(QVSerSegment, nr_segments);
+    g_autofree uint8_t *memory = NULL;
+    bool indirect = nr_segments > QVSER_CHAIN_MAX;
     QVSerBuffer *buf;
-    uint32_t used;
+    uint8_t head[2];
+    unsigned int i;
 
-    if (!qvirtqueue_get_buf(drv->qts, vq, NULL, NULL)) {
+    g_assert_true(qvser_has_room(q, nr_segments));
+    g_assert_true(!indirect || drv->indirect);
+    for (i = 0; i < nr_segments; i++) {
+        segments[i].len = lens[i];
+    }
+    buf = new_buffer(drv, segments, nr_segments);
+    if (q->to_host) {
+        uint8_t *p = memory = g_malloc0(buf->size);
+
+        for (i = 0; i < nr_segments; i++) {
+            memcpy(p, data, lens[i]);
+            data = (const uint8_t *)data + lens[i];
+            p += lens[i] + GUARD;
+        }
+        qtest_bufwrite(drv->qts, buf->addr, memory, buf->size);
+    } else {
+        qtest_memset(drv->qts, buf->addr, UNWRITTEN, buf->size);
+    }
+
+    buf->nr_descs = indirect ? 1 : nr_segments;
+    q->nr_free -= buf->nr_descs;
+    buf->descs = g_memdup2(&q->free[q->nr_free],
+                           buf->nr_descs * sizeof(*buf->descs));
+    if (indirect) {
+        struct vring_desc desc;
+        uint32_t size = nr_segments * sizeof(desc);
+
+        buf->table = guest_alloc(drv->alloc, size);
+        write_descs(drv, q, buf, buf->table, NULL);
+        store64(drv, &desc.addr, buf->table);
+        store32(drv, &desc.len, size);
+        store16(drv, &desc.flags, VRING_DESC_F_INDIRECT);
+        store16(drv, &desc.next, 0);
+        qtest_memwrite(drv->qts, q->vq->desc + buf->descs[0] * sizeof(desc),
+                       &desc, sizeof(desc));
+    } else {
+        write_descs(drv, q, buf, q->vq->desc, buf->descs);
+    }
+
+    store16(drv, head, buf->descs[0]);
+    qtest_memwrite(drv->qts, q->vq->avail +
+                   offsetof(struct vring_avail, ring) +
+                   q->avail_idx++ % q->vq->size * sizeof(head),
+                   head, sizeof(head));
+    g_queue_push_tail(&q->posted, buf);
+}
+
+void qvser_kick(QVSerDriver *drv, QVSerQueue *q)
+{
+    uint8_t field[2];
+
+    store16(drv, field, q->avail_idx);
+    qtest_memwrite(drv->qts, q->vq->avail + offsetof(struct vring_avail, idx),
+                   field, sizeof(field));
+    qtest_memread(drv->qts, q->vq->used + offsetof(struct vring_used, flags),
+                  field, sizeof(field));
+    if (!(load16(drv, field) & VRING_USED_F_NO_NOTIFY)) {
+        drv->vdev->bus->virtqueue_kick(drv->vdev, q->vq);
+    }
+}
+
+unsigned int qvser_nr_used(QVSerDriver *drv, QVSerQueue *q)
+{
+    uint8_t idx[2];
+
+    qtest_memread(drv->qts, q->vq->used + offsetof(struct vring_used, idx),
+                  idx, sizeof(idx));
+    return (uint16_t)(load16(drv, idx) - q->vq->last_used_idx);
+}
+
+/* The buffer that begins with descriptor @head is not the device's any more */
+static QVSerBuffer *take_posted(QVSerQueue *q, uint32_t head)
+{
+    GList *link;
+
+    for (link = q->posted.head; link; link = link->next) {
+        QVSerBuffer *buf = link->data;
+
+        if (buf->descs[0] == head) {
+            g_queue_delete_link(&q->posted, link);
+            memcpy(&q->free[q->nr_free], buf->descs,
+                   buf->nr_descs * sizeof(*buf->descs));
+            q->nr_free += buf->nr_descs;
+            return buf;
+        }
+    }
+    g_error("descriptor %u is not the first one of a buffer", head);
+}
+
+bool qvser_next_used(QVSerDriver *drv, QVSerQueue *q, GByteArray *data)
+{
+    QVSerBuffer *buf;
+    uint32_t head, used;
+
+    if (!qvirtqueue_get_buf(drv->qts, q->vq, &head, NULL)) {
         return false;
     }
     /* The interrupt may have been for c_ivq as well */
     drv->interrupted = true;
-    buf = g_queue_pop_head(&drv->posted[id]);
-    used = last_used_len(drv, vq);
-    g_assert_cmpuint(used, <=, buf->size);
-    g_byte_array_set_size(data, data->len + used);
-    qtest_memread(drv->qts, buf->addr, data->data + data->len - used, used);
-    guest_free(drv->alloc, buf->addr);
-    g_free(buf);
+    buf = take_posted(q, head);
+    used = last_used_len(drv, q->vq);
+    if (q->to_host) {
+        g_assert_cmpuint(used, ==, 0);
+    } else {
+        /* What is not filled stays with the device */
+        g_assert_cmpuint(used, >, 0);
+        g_byte_array_set_size(data, data->len + used);
+        read_buffer(drv, buf, used, data->data + data->len - used);
+    }
+    free_buffer(drv, buf);
     return true;
+}
+
+uint64_t qvser_posted_size(QVSerQueue *q)
+{
+    uint64_t size = 0;
+    GList *link;
+
+    for (link = q->posted.head; link; link = link->next) {
+        size += ((QVSerBuffer *)link->data)->capacity;
+    }
+    return size;
+}
+
+void qvser_check_untouched(QVSerDriver *drv, QVSerQueue *q)
+{
+    GList *link;
+
+    for (link = q->posted.head; link; link = link->next) {
+        read_buffer(drv, link->data, 0, NULL);
+    }
+}
+
+void qvser_post(QVSerDriver *drv, uint32_t id, uint32_t len)
+{
+    qvser_queue(drv, &drv->ivqs[id], &len, 1, NULL);
+    qvser_kick(drv, &drv->ivqs[id]);
 }
 
 size_t qvser_read(QVSerDriver *drv, uint32_t id, void *data, size_t len)
@@ -422,7 +603,7 @@ size_t qvser_read(QVSerDriver *drv, uint32_t id, void *data, size_t len)
     gint64 start = g_get_monotonic_time();
 
     qvser_post(drv, id, len);
-    while (!qvser_take(drv, id, got)) {
+    while (!qvser_next_used(drv, &drv->ivqs[id], got)) {
         g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
     }
     memcpy(data, got->data, got->len);
@@ -431,17 +612,13 @@ size_t qvser_read(QVSerDriver *drv, uint32_t id, void *data, size_t len)
 
 void qvser_write(QVSerDriver *drv, uint32_t id, const void *data, size_t len)
 {
-    QVirtQueue *vq = drv->ovqs[id];
-    uint64_t addr = guest_alloc(drv->alloc, len);
+    QVSerQueue *q = &drv->ovqs[id];
+    uint32_t size = len;
 
-    qtest_memwrite(drv->qts, addr, data, len);
-    vq->free_head = 0;
-    qvirtqueue_add(drv->qts, vq, addr, len, false, false);
-    qvirtqueue_kick(drv->qts, drv->vdev, vq, 0);
-    qvirtio_wait_used_elem(drv->qts, drv->vdev, vq, 0, NULL, QVSER_TIMEOUT_US);
-    /* It may have been for c_ivq as well */
-    drv->interrupted = true;
-    guest_free(drv->alloc, addr);
+    qvser_queue(drv, q, &size, 1, data);
+    qvser_kick(drv, q);
+    qvirtio_wait_queue_isr(drv->qts, drv->vdev, q->vq, QVSER_TIMEOUT_US);
+    g_assert_true(qvser_next_used(drv, q, NULL));
 }
 
 void qvser_migrated(QVSerDriver *drv, QTestState *qts, QVirtioDevice *vdev,
@@ -458,9 +635,9 @@ void qvser_migrated(QVSerDriver *drv, QTestState *qts, QVirtioDevice *vdev,
     drv->c_ivq->vdev = vdev;
     drv->c_ovq->vdev = vdev;
     for (i = 0; i < QVSER_DATA_PORTS; i++) {
-        if (drv->ivqs[i]) {
-            drv->ivqs[i]->vdev = vdev;
-            drv->ovqs[i]->vdev = vdev;
+        if (drv->ivqs[i].vq) {
+            drv->ivqs[i].vq->vdev = vdev;
+            drv->ovqs[i].vq->vdev = vdev;
         }
     }
 }

@@ -23,8 +23,8 @@
 /* Ports with a smaller number can get data queues */
 #define QVSER_DATA_PORTS    64
 
-/* Segments that one control buffer can be made of */
-#define QVSER_SEGMENTS_MAX  8
+/* A data buffer of more segments than this one is in an indirect table */
+#define QVSER_CHAIN_MAX     8
 
 typedef struct QVSerSegment {
     uint32_t len;
@@ -51,10 +51,21 @@ typedef struct QVSerEvent {
 
 typedef struct QVSerBuffer QVSerBuffer;
 
+/* One of a port's two queues for data */
+typedef struct QVSerQueue {
+    QVirtQueue *vq;         /* NULL: not set up */
+    bool to_host;           /* so the device reads from the buffers */
+    GQueue posted;          /* what the device has, in the order of posting */
+    uint16_t *free;         /* descriptors that are in no buffer */
+    uint16_t nr_free;
+    uint16_t avail_idx;     /* with what is queued and not announced yet */
+} QVSerQueue;
+
 typedef struct QVSerDriver {
     /* The test's, before qvser_start() */
     uint64_t refuse;        /* features not to take, though offered */
     uint64_t data_ports;    /* a bit for each port that gets data queues */
+    bool indirect;          /* take INDIRECT_DESC */
     /* The test's, at any time */
     bool keep;              /* a buffer is not posted again at once */
 
@@ -63,9 +74,7 @@ typedef struct QVSerDriver {
     QVirtioDevice *vdev;
     QGuestAllocator *alloc;
     QVirtQueue *c_ivq, *c_ovq;
-    QVirtQueue *ivqs[QVSER_DATA_PORTS], *ovqs[QVSER_DATA_PORTS];
-    /* buffers on ivqs, in the order of posting */
-    GQueue posted[QVSER_DATA_PORTS];
+    QVSerQueue ivqs[QVSER_DATA_PORTS], ovqs[QVSER_DATA_PORTS];
     QVSerBuffer **buffers;  /* on c_ivq, by their first descriptor */
     GQueue *kept;           /* first descriptors of those not given back */
     uint64_t out;           /* guest address of the message to the device */
@@ -93,8 +102,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(QVSerDriver, qvser_free)
  * @drv: the driver
  *
  * Reset the device, take what features it offers but for those that
- * @drv->refuse, INDIRECT_DESC and EVENT_IDX name, set up the queues and set
- * DRIVER_OK. No buffers are posted, no message is sent. May be called again.
+ * @drv->refuse and EVENT_IDX name, and INDIRECT_DESC unless @drv->indirect, set
+ * up the queues and set DRIVER_OK. No buffers are posted, no message is sent.
+ * May be called again.
  */
 void qvser_start(QVSerDriver *drv);
 
@@ -199,6 +209,49 @@ void qvser_settle(QVSerDriver *drv);
 void qvser_wait_broken(QVSerDriver *drv);
 
 /**
+ * qvser_queue:
+ * @drv: a started driver
+ * @q: a queue of a port of @drv->data_ports
+ * @lens: of the segments, each at least 1
+ * @nr_segments: how many
+ * @data: what is in them, one behind the other; NULL for a queue to the guest
+ *
+ * Add a buffer. Its segments are apart from each other in memory. The device
+ * is not told before qvser_kick().
+ */
+void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
+                 unsigned int nr_segments, const void *data);
+
+/* Returns: whether there are descriptors for such a buffer now */
+bool qvser_has_room(QVSerQueue *q, unsigned int nr_segments);
+
+/* Let the device see what was queued, with one notification. */
+void qvser_kick(QVSerDriver *drv, QVSerQueue *q);
+
+/**
+ * qvser_next_used:
+ * @drv: a started driver
+ * @q: a queue of a port of @drv->data_ports
+ * @data: what the device has written is added here, NULL for a queue to the
+ *        host
+ *
+ * Take a buffer back that the device is done with, in the order of its doing.
+ * Checked on the way: that nothing is written but what the used ring says.
+ *
+ * Returns: whether there was one.
+ */
+bool qvser_next_used(QVSerDriver *drv, QVSerQueue *q, GByteArray *data);
+
+/* Returns: how many buffers the device is done with, that are not taken back */
+unsigned int qvser_nr_used(QVSerDriver *drv, QVSerQueue *q);
+
+/* Returns: how many bytes are in the buffers that the device still has */
+uint64_t qvser_posted_size(QVSerQueue *q);
+
+/* Check that nothing is written into the buffers that the device still has. */
+void qvser_check_untouched(QVSerDriver *drv, QVSerQueue *q);
+
+/**
  * qvser_post:
  * @drv: a started driver
  * @id: of a port of @drv->data_ports
@@ -207,21 +260,6 @@ void qvser_wait_broken(QVSerDriver *drv);
  * Post a buffer for data to the guest.
  */
 void qvser_post(QVSerDriver *drv, uint32_t id, uint32_t len);
-
-/* Returns: how many buffers were posted there and not taken */
-unsigned int qvser_posted(QVSerDriver *drv, uint32_t id);
-
-/**
- * qvser_take:
- * @drv: a started driver
- * @id: of a port of @drv->data_ports
- * @data: what the device has written is added here
- *
- * Take the buffer that was posted first, if the device is done with it.
- *
- * Returns: whether it is.
- */
-bool qvser_take(QVSerDriver *drv, uint32_t id, GByteArray *data);
 
 /**
  * qvser_read:

@@ -1,0 +1,384 @@
+/*
+ * The byte pipe of a virtio-serial port, without copies
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/visitor.h"
+#include "qemu/iov.h"
+#include "qemu/units.h"
+#include "hw/virtio/virtio-serial.h"
+
+/*
+ * To get a buffer ready and then put it back costs more than to copy what is
+ * in a small one. So no more of them are taken from the ring than the other
+ * side is likely to use: what it used the last time, or twice as much if it
+ * used all that there was, within these limits.
+ */
+#define GOAL_MIN    (4 * KiB)
+#define GOAL_MAX    (1 * MiB)
+
+/* Buffers, and segments of them, that are handed to a system call at a time */
+#define BATCH_MAX   256
+
+/* Of @offered bytes @used were of use */
+static void move_goal(size_t *goal, size_t offered, size_t used)
+{
+    *goal = MIN(MAX(used < offered ? used : 2 * *goal, GOAL_MIN), GOAL_MAX);
+}
+
+/* Put the element that was popped last back into @vq */
+static void unpop(VirtQueue *vq, VirtQueueElement *elem)
+{
+    virtqueue_unpop(vq, elem, 0);
+    g_free(elem);
+}
+
+/* ------------------------------------------------------------------ */
+/* To the host */
+
+typedef struct Batch {
+    VirtQueueElement *elem[BATCH_MAX];
+    unsigned int nr_elems;
+    struct iovec iov[BATCH_MAX];
+    unsigned int nr_iov;
+    size_t size;
+    /* where in the first element the batch begins */
+    unsigned int first_iov;
+    size_t first_offset;
+} Batch;
+
+/*
+ * Have what is to be sent of @elem in @batch, or nothing of it if that is too
+ * much; of the first one, as much as there is room for.
+ */
+static bool add_elem(Batch *batch, VirtQueueElement *elem)
+{
+    unsigned int i = batch->nr_elems ? 0 : batch->first_iov;
+    size_t offset = batch->nr_elems ? 0 : batch->first_offset;
+
+    if (batch->nr_elems && elem->out_num > BATCH_MAX - batch->nr_iov) {
+        return false;
+    }
+    for (; i < elem->out_num && batch->nr_iov < BATCH_MAX; i++, offset = 0) {
+        struct iovec *iov = &batch->iov[batch->nr_iov];
+
+        iov->iov_base = (uint8_t *)elem->out_sg[i].iov_base + offset;
+        iov->iov_len = elem->out_sg[i].iov_len - offset;
+        batch->size += iov->iov_len;
+        batch->nr_iov += iov->iov_len > 0;
+    }
+    batch->elem[batch->nr_elems++] = elem;
+    return true;
+}
+
+/* Take what the ring holds, up to the goal, with what is left of port->elem */
+static void get_batch(VirtIOSerialPort *port, Batch *batch)
+{
+    VirtQueueElement *elem = port->elem;
+
+    batch->nr_elems = batch->nr_iov = 0;
+    batch->size = 0;
+    batch->first_iov = elem ? port->iov_idx : 0;
+    batch->first_offset = elem ? port->iov_offset : 0;
+    port->elem = NULL;
+
+    do {
+        if (!elem) {
+            elem = virtqueue_pop(port->ovq, sizeof(*elem));
+        }
+        if (!elem) {
+            break;
+        }
+        if (!add_elem(batch, elem)) {
+            unpop(port->ovq, elem);
+            break;
+        }
+        elem = NULL;
+    } while (batch->size < port->pipe.send_goal &&
+             batch->nr_elems < ARRAY_SIZE(batch->elem));
+}
+
+/*
+ * Give the elements back of which all is done when @size bytes are, keep the
+ * one that is done in part as port->elem, and put the others back. With
+ * @drop, the rest of the segment that is done in part is, too. Returns whether
+ * the guest has to be told.
+ */
+static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size,
+                      bool drop)
+{
+    unsigned int idx = batch->first_iov, done, kept, i;
+    size_t offset = batch->first_offset;
+
+    RCU_READ_LOCK_GUARD();
+    for (done = 0; done < batch->nr_elems; done++, idx = 0) {
+        VirtQueueElement *elem = batch->elem[done];
+
+        for (; idx < elem->out_num; idx++, offset = 0) {
+            size_t len = elem->out_sg[idx].iov_len - offset;
+
+            if (size < len) {
+                if (!drop) {
+                    offset += size;
+                    break;
+                }
+                size = len;
+                drop = false;
+            }
+            size -= len;
+        }
+        if (idx < elem->out_num) {
+            break;
+        }
+        virtqueue_fill(port->ovq, elem, 0, done);
+        g_free(elem);
+    }
+    /* A packed ring must not be flushed of nothing */
+    if (done) {
+        virtqueue_flush(port->ovq, done);
+    }
+
+    /* Nothing is begun where no byte is taken, but for what was so before */
+    kept = done;
+    if (done < batch->nr_elems && (idx || offset)) {
+        port->elem = batch->elem[kept++];
+        port->iov_idx = idx;
+        port->iov_offset = offset;
+    }
+    for (i = batch->nr_elems; i > kept; i--) {
+        unpop(port->ovq, batch->elem[i - 1]);
+    }
+    return done;
+}
+
+/* The same of all that is in the ring, and of what was begun */
+static bool discard(VirtIOSerialPort *port)
+{
+    VirtQueueElement *elem = port->elem;
+    bool any = false;
+
+    if (!virtio_queue_ready(port->ovq)) {
+        return false;
+    }
+    port->elem = NULL;
+    while (elem || (elem = virtqueue_pop(port->ovq, sizeof(*elem)))) {
+        virtqueue_push(port->ovq, elem, 0);
+        g_free(elem);
+        elem = NULL;
+        any = true;
+    }
+    return any;
+}
+
+void virtio_serial_pipe_send(VirtIOSerialPort *port)
+{
+    VirtIOSerialPortClass *vsc = VIRTIO_SERIAL_PORT_GET_CLASS(port);
+    VirtIODevice *vdev = VIRTIO_DEVICE(port->vser);
+    bool any = false;
+    Batch batch;
+
+    /*
+     * A guest that is stopped may have been migrated, and what it holds is for
+     * its new place to send; set_status() comes back if it was not.
+     */
+    while (vdev->vm_running && port->host_connected && !port->throttled) {
+        ssize_t ret = 0;
+
+        get_batch(port, &batch);
+        if (!batch.nr_elems) {
+            break;
+        }
+        if (batch.nr_iov) {
+            ret = MAX(vsc->have_data(port, batch.iov, batch.nr_iov), 0);
+        }
+        port->pipe.to_host += ret;
+        move_goal(&port->pipe.send_goal, batch.size, ret);
+        if (!port->host_connected) {
+            /* The other end has gone, and with it all that was meant for it */
+            any |= put_batch(port, &batch, batch.size, false);
+            any |= discard(port);
+            break;
+        }
+        any |= put_batch(port, &batch, ret,
+                         !port->throttled && ret < batch.size);
+    }
+    if (any) {
+        virtio_notify(vdev, port->ovq);
+    }
+}
+
+void virtio_serial_pipe_discard(VirtIOSerialPort *port)
+{
+    if (discard(port)) {
+        virtio_notify(VIRTIO_DEVICE(port->vser), port->ovq);
+    }
+}
+
+/* ------------------------------------------------------------------ */
+/* To the guest */
+
+struct VirtIOSerialLent {
+    VirtQueueElement elem;
+    QTAILQ_ENTRY(VirtIOSerialLent) next;
+};
+
+/* Can the guest take bytes, if it has buffers for them? */
+static bool guest_reads(VirtIOSerialPort *port)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(port->vser);
+
+    return virtio_queue_ready(port->ivq) &&
+           (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) &&
+           port->host_connected && port->guest_connected;
+}
+
+size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
+                                size_t size)
+{
+    VirtQueue *vq = port->ivq;
+    unsigned int filled = 0;
+    size_t offset = 0;
+
+    RCU_READ_LOCK_GUARD();
+    while (offset < size && filled < VIRTQUEUE_MAX_SIZE) {
+        VirtQueueElement *elem = virtqueue_pop(vq, sizeof(*elem));
+        size_t len;
+
+        if (!elem) {
+            break;
+        }
+        len = iov_from_buf(elem->in_sg, elem->in_num, 0,
+                           buf + offset, size - offset);
+        offset += len;
+        virtqueue_fill(vq, elem, len, filled++);
+        g_free(elem);
+    }
+
+    if (filled) {
+        virtqueue_flush(vq, filled);
+        virtio_notify(VIRTIO_DEVICE(port->vser), vq);
+    }
+    port->pipe.to_guest += offset;
+    port->pipe.copied += offset;
+    return offset;
+}
+
+/* Put what was lent and is not given back yet into the ring again */
+static void take_back(VirtIOSerialPort *port)
+{
+    VirtIOSerialLent *lent;
+
+    while ((lent = QTAILQ_LAST(&port->pipe.lent))) {
+        QTAILQ_REMOVE(&port->pipe.lent, lent, next);
+        unpop(port->ivq, &lent->elem);
+    }
+}
+
+size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
+                          size_t max)
+{
+    VirtIOSerialPipe *pipe = &port->pipe;
+    size_t count = 0;
+
+    assert(QTAILQ_EMPTY(&pipe->lent));
+    pipe->lent_size = 0;
+    if (!guest_reads(port)) {
+        return 0;
+    }
+    while (pipe->lent_size < pipe->lend_goal) {
+        VirtIOSerialLent *lent = virtqueue_pop(port->ivq, sizeof(*lent));
+        unsigned int i;
+
+        if (!lent) {
+            break;
+        }
+        /* Of one that has more segments than fit in all, what fits will do */
+        if (count && lent->elem.in_num > max - count) {
+            unpop(port->ivq, &lent->elem);
+            break;
+        }
+        QTAILQ_INSERT_TAIL(&pipe->lent, lent, next);
+        for (i = 0; i < lent->elem.in_num && count < max; i++) {
+            iov[count] = lent->elem.in_sg[i];
+            pipe->lent_size += iov[count].iov_len;
+            count += iov[count].iov_len > 0;
+        }
+    }
+    if (!count) {
+        take_back(port);
+    }
+    return count;
+}
+
+void virtio_serial_give_back(VirtIOSerialPort *port, size_t size)
+{
+    VirtIOSerialPipe *pipe = &port->pipe;
+    VirtIOSerialLent *lent;
+    unsigned int filled = 0;
+    size_t left = size;
+
+    assert(size <= pipe->lent_size);
+    RCU_READ_LOCK_GUARD();
+    while (left && (lent = QTAILQ_FIRST(&pipe->lent))) {
+        size_t len = MIN(left, iov_size(lent->elem.in_sg, lent->elem.in_num));
+
+        QTAILQ_REMOVE(&pipe->lent, lent, next);
+        virtqueue_fill(port->ivq, &lent->elem, len, filled++);
+        g_free(lent);
+        left -= len;
+    }
+    take_back(port);
+    if (filled) {
+        virtqueue_flush(port->ivq, filled);
+        virtio_notify(VIRTIO_DEVICE(port->vser), port->ivq);
+        move_goal(&pipe->lend_goal, pipe->lent_size, size);
+        pipe->to_guest += size;
+    }
+}
+
+/* ------------------------------------------------------------------ */
+/* The port's part of it */
+
+void virtio_serial_pipe_init(VirtIOSerialPort *port)
+{
+    port->pipe.lend_goal = GOAL_MIN;
+    port->pipe.send_goal = GOAL_MAX;
+    QTAILQ_INIT(&port->pipe.lent);
+}
+
+static void get_counter(Object *obj, Visitor *v, const char *name,
+                        void *opaque, Error **errp)
+{
+    uint8_t *port = (uint8_t *)VIRTIO_SERIAL_PORT(obj);
+
+    visit_type_uint64(v, name, (uint64_t *)(port + (uintptr_t)opaque), errp);
+}
+
+void virtio_serial_pipe_class_init(ObjectClass *klass)
+{
+    static const struct {
+        const char *name;
+        const char *help;
+        uintptr_t offset;
+    } counters[] = {
+        { "bytes-to-guest", "bytes that went to the guest; read-only",
+          offsetof(VirtIOSerialPort, pipe.to_guest) },
+        { "bytes-to-host", "bytes that went to the host; read-only",
+          offsetof(VirtIOSerialPort, pipe.to_host) },
+        { "bytes-copied", "how many of both QEMU has copied; read-only",
+          offsetof(VirtIOSerialPort, pipe.copied) },
+    };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(counters); i++) {
+        object_class_property_add(klass, counters[i].name, "uint64",
+                                  get_counter, NULL, NULL,
+                                  (void *)counters[i].offset);
+        object_class_property_set_description(klass, counters[i].name,
+                                              counters[i].help);
+    }
+}

@@ -1,0 +1,91 @@
+/*
+ * Helpers of the virtio-serial testcases: the other end of a port's chardev
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_VIRTIO_SERIAL_HOST_H
+#define TESTS_VIRTIO_SERIAL_HOST_H
+
+#include "libqtest.h"
+
+typedef struct VSerEnd VSerEnd;
+
+/* A kind of chardev, and how to talk to it */
+typedef struct VSerBackend {
+    const char *name;
+    /* Add the chardev end->id, and connect to it unless that is for later */
+    void (*add)(VSerEnd *end);
+    void (*connect)(VSerEnd *end);
+    /* From bytes to what is written, and back from what was read */
+    void (*encode)(VSerEnd *end, const uint8_t *data, size_t len);
+    void (*decode)(VSerEnd *end, GByteArray *data);
+    /* QEMU can't read into the guest's buffers: bytes mean more than bytes */
+    bool copies;
+    /* QEMU hands each byte on alone, and loses some for who needs more room */
+    bool bytewise;
+} VSerBackend;
+
+struct VSerEnd {
+    const VSerBackend *backend;
+    QTestState *qts;        /* the QEMU with the chardev */
+    char *id;               /* the chardev's */
+    char *dir, *path;       /* for what the chardev needs in the file system */
+    int in, out;            /* to read from QEMU and to write to it, or -1 */
+    int theirs;             /* VSER_PAIR: QEMU's end, as well as QEMU has it */
+    bool gone;              /* QEMU has closed its end */
+    GByteArray *read, *written; /* not decoded, not taken by the system yet */
+};
+
+/* All that can carry a stream both ways; the last one has no name */
+extern const VSerBackend vser_backends[];
+
+/* Those that tests ask for */
+extern const VSerBackend *const vser_unix, *const vser_pair;
+
+/**
+ * vser_end_new:
+ * @qts: a QEMU
+ * @id: of the chardev that it gets
+ * @backend: of which kind
+ *
+ * Returns: the other end of a new chardev, not connected yet.
+ */
+VSerEnd *vser_end_new(QTestState *qts, const char *id,
+                      const VSerBackend *backend);
+
+/* Let QEMU forget the chardev, unless it has ended, and free all. */
+void vser_end_free(VSerEnd *end, bool remove);
+
+void vser_end_connect(VSerEnd *end);
+void vser_end_disconnect(VSerEnd *end);
+
+/**
+ * vser_end_write:
+ * @end: connected
+ * @data: for the guest
+ * @len: how many bytes
+ *
+ * Write all that goes at once; what does not is written by later calls, which
+ * may have a @len of 0 for that.
+ *
+ * Returns: how many bytes, encoded, wait.
+ */
+size_t vser_end_write(VSerEnd *end, const uint8_t *data, size_t len);
+
+/**
+ * vser_end_read:
+ * @end: connected
+ * @max: read no more than that
+ * @data: what the guest has written is added here
+ *
+ * Returns: whether there was anything to read, now.
+ */
+bool vser_end_read(VSerEnd *end, size_t max, GByteArray *data);
+
+/* Have @qts make @backend, which is freed, the chardev @id. */
+QDict *vser_add_chardev(QTestState *qts, const char *id, QDict *backend);
+
+#endif /* TESTS_VIRTIO_SERIAL_HOST_H */

@@ -1,0 +1,1196 @@
+/*
+ * QTest testcase for virtio-serial: the bytes
+ *
+ * Guest and host send each other streams in which every byte tells where it
+ * belongs, at the same time, with buffers and pauses as they come, while the
+ * connection, the guest or QEMU is stopped, ended or replaced. No byte may be
+ * lost, doubled or moved, but those on the way where an end of the way ends.
+ *
+ * What is random depends on VIRTIO_SERIAL_STREAM_SEED only; how far each side
+ * gets in a step is the system's affair. VIRTIO_SERIAL_STREAM_KIB is how much
+ * goes each way in a case.
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/socket.h>
+#include "libqtest-single.h"
+#include "qemu/module.h"
+#include "qobject/qdict.h"
+#include "qobject/qjson.h"
+#include "qobject/qlist.h"
+#include "libqos/virtio-serial.h"
+#include "virtio-serial-host.h"
+#include "virtio-serial-utils.h"
+
+#define ID          1
+
+/* Of one buffer, and of all that the device has of a queue */
+#define SIZE_MAX_BUFFER     (64 * 1024)
+#define SIZE_MAX_POSTED     (128 * 1024)
+
+/* Size of a chardev that keeps the last bytes only */
+#define RINGBUF             (32 * 1024)
+
+/* More than any one system call is given, and than a chain may have */
+#define SEGMENTS_MAX        600
+
+/*
+ * Streams
+ */
+
+typedef struct Stream {
+    const char *name;
+    uint64_t seed;
+    uint64_t put, got;      /* bytes that were sent, and that have arrived */
+    uint64_t limit;         /* no more than that is sent */
+} Stream;
+
+/* The byte at @pos: each eight of them are a hash of where they are */
+static uint8_t stream_byte(const Stream *s, uint64_t pos)
+{
+    uint64_t x = s->seed + (pos / 8 + 1) * 0x9e3779b97f4a7c15ull;
+
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+    return (x ^ x >> 31) >> pos % 8 * 8;
+}
+
+/* The next @len bytes to send; g_free() them */
+static uint8_t *stream_put(Stream *s, size_t len)
+{
+    uint8_t *data = g_malloc(len);
+    size_t i;
+
+    for (i = 0; i < len; i++) {
+        data[i] = stream_byte(s, s->put++);
+    }
+    return data;
+}
+
+/* Where in the stream @data is, for who wants to know what went wrong */
+static int64_t stream_find(const Stream *s, const uint8_t *data, size_t len)
+{
+    uint64_t pos, i;
+
+    for (pos = 0; pos + len <= s->put; pos++) {
+        for (i = 0; i < len && data[i] == stream_byte(s, pos + i); i++) {
+            continue;
+        }
+        if (i == len) {
+            return pos;
+        }
+    }
+    return -1;
+}
+
+/* These have to be the next ones */
+static void stream_got(Stream *s, const GByteArray *data)
+{
+    size_t i;
+
+    for (i = 0; i < data->len; i++, s->got++) {
+        if (s->got >= s->put || data->data[i] != stream_byte(s, s->got)) {
+            g_error("to the %s: after byte %" PRIu64 " of %" PRIu64 " comes "
+                    "byte %" PRId64 " (-1: none of this stream)", s->name,
+                    s->got, s->put,
+                    stream_find(s, data->data + i, MIN(data->len - i, 16)));
+        }
+    }
+}
+
+/*
+ * Links
+ */
+
+typedef enum Shape {
+    ANY_SHAPE,
+    SINGLE_BYTES,           /* one buffer of one byte at a time */
+    LONG_CHAINS,            /* more segments than a system call is given */
+    PAGES,                  /* as Linux makes them */
+} Shape;
+
+typedef enum Actor {
+    GUEST_WRITES, GUEST_RECLAIMS, GUEST_POSTS, GUEST_TAKES, HOST_WRITES,
+    HOST_READS, NR_ACTORS
+} Actor;
+
+/* A port, with a driver at one end and us at the other one */
+typedef struct Link {
+    QVSerDriver *drv;
+    VSerEnd *end;
+    GRand *rand;
+    Shape shape;
+    Stream to_host, to_guest;
+    unsigned int pause[NR_ACTORS]; /* steps in which one does nothing */
+    GByteArray *data;       /* what was just read */
+} Link;
+
+static uint64_t get_number(const char *variable, uint64_t otherwise)
+{
+    const char *value = getenv(variable);
+
+    return value ? g_ascii_strtoull(value, NULL, 0) : otherwise;
+}
+
+static uint64_t random64(Link *l)
+{
+    return (uint64_t)g_rand_int(l->rand) << 32 | g_rand_int(l->rand);
+}
+
+/* From 1 to @max, small ones as often as large ones */
+static uint32_t random_size(Link *l, uint32_t max)
+{
+    return g_rand_int(l->rand) % (max >> g_rand_int_range(l->rand, 0, 14) ?: 1)
+           + 1;
+}
+
+/* What is sent from now on is another stream, with what was left to send */
+static void new_stream(Link *l, Stream *s)
+{
+    s->limit -= MIN(s->limit, s->put);
+    s->seed = random64(l);
+    s->put = s->got = 0;
+}
+
+static QVSerQueue *ivq(Link *l)
+{
+    return &l->drv->ivqs[ID];
+}
+
+static QVSerQueue *ovq(Link *l)
+{
+    return &l->drv->ovqs[ID];
+}
+
+static bool has_segments(Shape shape)
+{
+    return shape == ANY_SHAPE || shape == LONG_CHAINS;
+}
+
+/* Fill @lens; returns how many there are */
+static unsigned int random_segments(Link *l, uint32_t *lens, uint32_t max)
+{
+    unsigned int count = 1, i;
+    uint32_t size = max;
+
+    switch (l->shape) {
+    case SINGLE_BYTES:
+        size = 1;
+        break;
+    case LONG_CHAINS:
+        count = g_rand_int_range(l->rand, 250, SEGMENTS_MAX);
+        size = 4;
+        break;
+    case PAGES:
+        lens[0] = MIN(4096, max);
+        return 1;
+    case ANY_SHAPE:
+        switch (g_rand_int_range(l->rand, 0, 4)) {
+        case 0:
+            count = random_size(l, QVSER_CHAIN_MAX);
+            break;
+        case 1:
+            count = random_size(l, SEGMENTS_MAX);
+            size = 1 << g_rand_int_range(l->rand, 0, 5);
+            break;
+        }
+        break;
+    }
+    count = MIN(count, max);
+    for (i = 0; i < count; i++) {
+        lens[i] = random_size(l, MIN(size, max / count));
+    }
+    return count;
+}
+
+static size_t sum(const uint32_t *lens, unsigned int count)
+{
+    size_t total = 0;
+
+    while (count--) {
+        total += *lens++;
+    }
+    return total;
+}
+
+/* How many buffers to add at once */
+static unsigned int random_count(Link *l)
+{
+    return l->shape == SINGLE_BYTES ? 1 : random_size(l, 16);
+}
+
+static void guest_adds(Link *l, QVSerQueue *q, Stream *s)
+{
+    unsigned int left = random_count(l), count;
+    uint32_t lens[SEGMENTS_MAX];
+
+    for (; left && qvser_posted_size(q) < SIZE_MAX_POSTED; left--) {
+        g_autofree uint8_t *data = NULL;
+        uint32_t max = SIZE_MAX_BUFFER;
+
+        if (s) {
+            max = MIN(max, s->limit - MIN(s->limit, s->put));
+        }
+        if (!max) {
+            break;
+        }
+        count = random_segments(l, lens, max);
+        if (!qvser_has_room(q, count)) {
+            break;
+        }
+        data = s ? stream_put(s, sum(lens, count)) : NULL;
+        qvser_queue(l->drv, q, lens, count, data);
+    }
+    qvser_kick(l->drv, q);
+}
+
+/* Returns: whether there were any */
+static bool guest_takes(Link *l)
+{
+    g_byte_array_set_size(l->data, 0);
+    while (qvser_next_used(l->drv, ivq(l), l->data)) {
+        continue;
+    }
+    stream_got(&l->to_guest, l->data);
+    return l->data->len;
+}
+
+static bool guest_reclaims(Link *l)
+{
+    bool any = false;
+
+    while (qvser_next_used(l->drv, ovq(l), NULL)) {
+        any = true;
+    }
+    return any;
+}
+
+static void host_writes(Link *l)
+{
+    Stream *s = &l->to_guest;
+    size_t len = MIN(random_size(l, SIZE_MAX_BUFFER - 1), s->limit - s->put);
+    g_autofree uint8_t *data = NULL;
+
+    if (vser_end_write(l->end, NULL, 0) || !len) {
+        return;
+    }
+    data = stream_put(s, len);
+    vser_end_write(l->end, data, len);
+}
+
+static bool host_reads(Link *l)
+{
+    bool any;
+
+    g_byte_array_set_size(l->data, 0);
+    any = vser_end_read(l->end, random_size(l, SIZE_MAX_BUFFER), l->data);
+    stream_got(&l->to_host, l->data);
+    return any;
+}
+
+static void act(Link *l, Actor actor)
+{
+    switch (actor) {
+    case GUEST_WRITES:
+        guest_adds(l, ovq(l), &l->to_host);
+        break;
+    case GUEST_RECLAIMS:
+        guest_reclaims(l);
+        break;
+    case GUEST_POSTS:
+        guest_adds(l, ivq(l), NULL);
+        break;
+    case GUEST_TAKES:
+        guest_takes(l);
+        break;
+    case HOST_WRITES:
+        host_writes(l);
+        break;
+    case HOST_READS:
+        host_reads(l);
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+/* Someone does something, unless he pauses, or begins to */
+static void step(Link *l)
+{
+    Actor actor = g_rand_int_range(l->rand, 0, NR_ACTORS);
+
+    if (l->pause[actor]) {
+        l->pause[actor]--;
+        return;
+    }
+    if (g_rand_int_range(l->rand, 0, 30) == 0) {
+        l->pause[actor] = random_size(l, 40);
+    }
+    act(l, actor);
+}
+
+static bool all_sent(Link *l)
+{
+    return l->to_host.put >= l->to_host.limit &&
+           l->to_guest.put >= l->to_guest.limit;
+}
+
+/* Until all is sent, with @disturb now and then if there is one */
+static void run(Link *l, void (*disturb)(Link *l))
+{
+    gint64 start = g_get_monotonic_time();
+
+    while (!all_sent(l)) {
+        g_assert_cmpint(g_get_monotonic_time() - start, <,
+                        QVSER_TIMEOUT_US * (gint64)10);
+        step(l);
+        if (disturb && g_rand_int_range(l->rand, 0, 100) == 0) {
+            disturb(l);
+        }
+    }
+}
+
+/* Until @count steps are done, or all is sent */
+static void run_steps(Link *l, unsigned int count)
+{
+    while (count-- && !all_sent(l)) {
+        step(l);
+    }
+}
+
+/* Have the guest write until the host, which does not read, takes no more */
+static void throttle(Link *l)
+{
+    l->to_host.limit = UINT64_MAX;
+    do {
+        guest_adds(l, ovq(l), &l->to_host);
+        qvser_settle(l->drv);
+    } while (guest_reclaims(l));
+    g_assert_cmpuint(ovq(l)->posted.length, >, 0);
+    l->to_host.limit = l->to_host.put;
+}
+
+/* Take all that has arrived at the guest, or arrives without more buffers */
+static void drain_guest(Link *l)
+{
+    do {
+        qvser_settle(l->drv);
+    } while (guest_takes(l));
+}
+
+/* The device has nothing of the guest's but what it waits to fill */
+static void expect_reclaimed(Link *l)
+{
+    qvser_settle(l->drv);
+    guest_reclaims(l);
+    g_assert_cmpuint(ovq(l)->posted.length, ==, 0);
+}
+
+/* All that was sent arrives, and nothing else does */
+static void finish(Link *l)
+{
+    gint64 start = g_get_monotonic_time();
+
+    while (l->to_host.got < l->to_host.put ||
+           l->to_guest.got < l->to_guest.put ||
+           ovq(l)->posted.length) {
+        vser_end_write(l->end, NULL, 0);
+        host_reads(l);
+        guest_reclaims(l);
+        guest_takes(l);
+        if (!ivq(l)->posted.length) {
+            guest_adds(l, ivq(l), NULL);
+        }
+        if (g_get_monotonic_time() - start > QVSER_TIMEOUT_US) {
+            g_error("to the host %" PRIu64 " of %" PRIu64 " bytes have come, "
+                    "%u buffers not back, to the guest %" PRIu64 " of %" PRIu64,
+                    l->to_host.got, l->to_host.put, ovq(l)->posted.length,
+                    l->to_guest.got, l->to_guest.put);
+        }
+    }
+    drain_guest(l);
+    g_assert_false(host_reads(l));
+    qvser_check_untouched(l->drv, ivq(l));
+}
+
+/* Take events until this one comes */
+static void wait_event(Link *l, uint16_t event, uint16_t value)
+{
+    QVSerEvent ev;
+
+    do {
+        qvser_next(l->drv, &ev);
+    } while (ev.id != ID || ev.event != event || ev.value != value);
+}
+
+static void wait_open(Link *l, bool open)
+{
+    wait_event(l, VIRTIO_CONSOLE_PORT_OPEN, open);
+}
+
+/* From the device's announcing the port until both ends have it open */
+static void open_port(Link *l)
+{
+    wait_event(l, VIRTIO_CONSOLE_PORT_ADD, 1);
+    vser_port_ready(l->drv, ID);
+    wait_open(l, true);
+    vser_port_open(l->drv, ID);
+}
+
+static void start_driver(Link *l)
+{
+    l->drv->data_ports = 1 << ID;
+    l->drv->indirect = has_segments(l->shape);
+    vser_restart(l->drv, 16, LARGE);
+    vser_device_ready(l->drv);
+}
+
+static void plug(QTestState *qts, const char *driver)
+{
+    qtest_qmp_device_add(qts, driver, "port1", "{ 'bus': 'vser0.0',"
+                         " 'nr': %u, 'chardev': 'end' }", ID);
+}
+
+static void link_init(Link *l, void *obj, QGuestAllocator *alloc, Shape shape)
+{
+    uint64_t seed = get_number("VIRTIO_SERIAL_STREAM_SEED", 1);
+    uint64_t size = get_number("VIRTIO_SERIAL_STREAM_KIB", 256) * 1024;
+
+    if (shape == SINGLE_BYTES) {
+        size /= 256;
+    }
+    /* Cases get a QEMU of their own: this one does not stay as it is */
+    qos_invalidate_command_line();
+    g_test_message("VIRTIO_SERIAL_STREAM_SEED=%" PRIu64, seed);
+    *l = (Link) {
+        .drv = vser_new_driver(obj, alloc),
+        .rand = g_rand_new_with_seed(seed),
+        .shape = shape,
+        .data = g_byte_array_new(),
+        .to_host = { .name = "host", .limit = size },
+        .to_guest = { .name = "guest", .limit = size },
+    };
+    new_stream(l, &l->to_host);
+    new_stream(l, &l->to_guest);
+    /* Stock QEMU has none, and takes no guest that has taken them */
+    l->drv->refuse = PORT_DESC;
+}
+
+static void link_cleanup(Link *l)
+{
+    if (!l->drv) {
+        return;
+    }
+    if (l->end) {
+        vser_end_free(l->end, false);
+    }
+    qvser_free(l->drv);
+    g_rand_free(l->rand);
+    g_byte_array_unref(l->data);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Link, link_cleanup)
+
+/* A port that is open at both ends of @backend */
+static void link_up(Link *l, void *obj, QGuestAllocator *alloc, Shape shape,
+                    const VSerBackend *backend)
+{
+    link_init(l, obj, alloc, shape);
+    l->end = vser_end_new(l->drv->qts, "end", backend);
+    start_driver(l);
+    /* A hub passes on that a chardev is open only while someone listens */
+    plug(l->drv->qts, "virtserialport");
+    vser_end_connect(l->end);
+    open_port(l);
+}
+
+/*
+ * Counters
+ */
+
+/* Returns: whether the port has such a counter, as stock QEMU's has not */
+static bool get_counter(QTestState *qts, const char *name, uint64_t *value)
+{
+    QDict *response = qtest_qmp(qts, "{ 'execute': 'qom-get', 'arguments': {"
+                                " 'path': '/machine/peripheral/port1',"
+                                " 'property': %s } }", name);
+    bool found = qdict_haskey(response, "return");
+
+    if (found) {
+        *value = qdict_get_int(response, "return");
+    }
+    qobject_unref(response);
+    return found;
+}
+
+static void expect_counter(QTestState *qts, const char *name, uint64_t expected)
+{
+    uint64_t value;
+
+    if (!get_counter(qts, name, &value)) {
+        g_test_message("not checked: this QEMU has no %s", name);
+        return;
+    }
+    g_assert_cmpuint(value, ==, expected);
+}
+
+/*
+ * Backends and shapes
+ */
+
+static void test_backend(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerBackend *backend = arg;
+    g_auto(Link) l = { 0 };
+
+    link_up(&l, obj, alloc, backend->bytewise ? SINGLE_BYTES : ANY_SHAPE,
+            backend);
+    run(&l, NULL);
+    finish(&l);
+    expect_counter(l.drv->qts, "bytes-to-host", l.to_host.got);
+    expect_counter(l.drv->qts, "bytes-to-guest", l.to_guest.got);
+    expect_counter(l.drv->qts, "bytes-copied",
+                   backend->copies ? l.to_guest.got : 0);
+
+    if (g_str_equal(backend->name, "logfile")) {
+        g_autofree char *path = g_strdup_printf("%s.log", l.end->path);
+        char *text;
+        gsize len;
+
+        g_assert_true(g_file_get_contents(path, &text, &len, NULL));
+        l.to_host.got = 0;
+        l.data->len = 0;
+        g_byte_array_append(l.data, (uint8_t *)text, len);
+        stream_got(&l.to_host, l.data);
+        g_assert_cmpuint(l.to_host.got, ==, l.to_host.put);
+        g_free(text);
+    }
+}
+
+/* @arg: the shape */
+static void test_shape(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    Shape shape = (uintptr_t)arg;
+    g_auto(Link) l = { 0 };
+
+    link_up(&l, obj, alloc, shape, vser_unix);
+    run(&l, NULL);
+    finish(&l);
+}
+
+static void test_tls(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    QDict *response = qmp("{ 'execute': 'object-add', 'arguments': {"
+                          " 'qom-type': 'tls-creds-anon', 'id': 'tls',"
+                          " 'endpoint': 'server' } }");
+    QDict *error = qdict_get_qdict(response, "error");
+
+    qos_invalidate_command_line();
+    g_test_skip(error ? qdict_get_str(error, "desc") :
+                "the test has no TLS client");
+    qobject_unref(response);
+}
+
+/* What a chardev that only takes has got */
+static GByteArray *read_sink(Link *l, const char *type, const char *path)
+{
+    gsize len;
+    char *text;
+
+    if (g_str_equal(type, "ringbuf")) {
+        QDict *response = qtest_qmp(l->drv->qts, "{ 'execute': 'ringbuf-read',"
+                                    " 'arguments': { 'device': 'end',"
+                                    " 'size': %u, 'format': 'base64' } }",
+                                    RINGBUF);
+
+        g_assert_true(qdict_haskey(response, "return"));
+        text = (char *)g_base64_decode(qdict_get_str(response, "return"), &len);
+        qobject_unref(response);
+    } else {
+        g_assert_true(g_file_get_contents(path, &text, &len, NULL));
+    }
+    return g_byte_array_new_take((uint8_t *)text, len);
+}
+
+/* @arg: the type of such a chardev */
+static void test_sink(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const char *type = arg;
+    g_autofree char *path = NULL;
+    g_autoptr(GByteArray) data = NULL;
+    g_auto(Link) l = { 0 };
+    QDict *options = qdict_new();
+    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
+
+    close(fd);
+    link_init(&l, obj, alloc, ANY_SHAPE);
+    if (g_str_equal(type, "ringbuf")) {
+        qdict_put_int(options, "size", RINGBUF);
+        l.to_host.limit = RINGBUF;
+    } else {
+        qdict_put_str(options, "out", path);
+    }
+    qobject_unref(vser_add_chardev(l.drv->qts, "end", qdict_from_jsonf_nofail(
+        "{ 'type': %s, 'data': %p }", type, options)));
+    start_driver(&l);
+    plug(l.drv->qts, "virtserialport");
+    open_port(&l);
+
+    while (l.to_host.put < l.to_host.limit) {
+        guest_adds(&l, ovq(&l), &l.to_host);
+        expect_reclaimed(&l);
+    }
+    expect_counter(l.drv->qts, "bytes-to-host", l.to_host.put);
+    data = read_sink(&l, type, path);
+    stream_got(&l.to_host, data);
+    g_assert_cmpuint(l.to_host.got, ==, l.to_host.put);
+    unlink(path);
+}
+
+/*
+ * The guest or the connection ends, and begins again
+ */
+
+/* Bytes that the device was done with have to be there */
+static void expect_acknowledged(Link *l, uint64_t acknowledged)
+{
+    while (host_reads(l)) {
+        continue;
+    }
+    g_assert_cmpuint(l->to_host.got, >=, acknowledged);
+}
+
+static uint64_t get_acknowledged(Link *l)
+{
+    guest_reclaims(l);
+    return l->to_host.put - qvser_posted_size(ovq(l));
+}
+
+/*
+ * While it is stopped nothing is to happen to the guest, whatever the host
+ * does, which may read something or @all that is there
+ */
+static void stop_and_cont(Link *l, bool all)
+{
+    unsigned int in, out, i;
+
+    qtest_qmp_assert_success(l->drv->qts, "{ 'execute': 'stop' }");
+    in = qvser_nr_used(l->drv, ivq(l));
+    out = qvser_nr_used(l->drv, ovq(l));
+    for (i = 0; i < 5; i++) {
+        host_writes(l);
+        while (host_reads(l) && all) {
+            continue;
+        }
+        qvser_settle(l->drv);
+    }
+    g_assert_cmpuint(qvser_nr_used(l->drv, ivq(l)), ==, in);
+    g_assert_cmpuint(qvser_nr_used(l->drv, ovq(l)), ==, out);
+    qtest_qmp_assert_success(l->drv->qts, "{ 'execute': 'cont' }");
+}
+
+static void stop(Link *l)
+{
+    stop_and_cont(l, false);
+}
+
+static void hear_out_stopped(Link *l)
+{
+    stop_and_cont(l, true);
+}
+
+/* The guest closes the port, but has buffers there: they stay as they are */
+static void close_and_open(Link *l)
+{
+    drain_guest(l);
+    qvser_send(l->drv, ID, VIRTIO_CONSOLE_PORT_OPEN, 0);
+    guest_adds(l, ivq(l), NULL);
+    host_writes(l);
+    qvser_settle(l->drv);
+    g_assert_cmpuint(qvser_nr_used(l->drv, ivq(l)), ==, 0);
+    vser_port_open(l->drv, ID);
+}
+
+/*
+ * Buffers that the guest has got back were written to the host; of the others
+ * some bytes may have been. What the host has sent waits for the guest.
+ */
+static void reset(Link *l)
+{
+    uint64_t acknowledged;
+
+    drain_guest(l);
+    qvser_check_untouched(l->drv, ivq(l));
+    acknowledged = get_acknowledged(l);
+    start_driver(l);
+    open_port(l);
+    qvser_settle(l->drv);
+    expect_acknowledged(l, acknowledged);
+    new_stream(l, &l->to_host);
+}
+
+/* The port goes, but not its queues: they have to be usable for the next one */
+static void replug(Link *l)
+{
+    uint64_t acknowledged;
+
+    drain_guest(l);
+    qvser_check_untouched(l->drv, ivq(l));
+    acknowledged = get_acknowledged(l);
+    vser_unplug(l->drv->qts, ID);
+    wait_event(l, VIRTIO_CONSOLE_PORT_REMOVE, 1);
+    expect_reclaimed(l);
+    qvser_check_untouched(l->drv, ivq(l));
+    expect_acknowledged(l, acknowledged);
+    new_stream(l, &l->to_host);
+    plug(l->drv->qts, "virtserialport");
+    open_port(l);
+}
+
+static void connect_again(Link *l)
+{
+    new_stream(l, &l->to_host);
+    new_stream(l, &l->to_guest);
+    vser_end_connect(l->end);
+    wait_open(l, true);
+}
+
+/*
+ * The host goes, at any time, and comes back. What it has written and QEMU has
+ * not read is lost, as is what the guest writes until it hears of it; all of
+ * that the guest gets back.
+ */
+static void reconnect(Link *l)
+{
+    drain_guest(l);
+    qvser_check_untouched(l->drv, ivq(l));
+    vser_end_disconnect(l->end);
+    wait_open(l, false);
+    drain_guest(l);
+    expect_reclaimed(l);
+
+    guest_adds(l, ovq(l), &l->to_host);
+    expect_reclaimed(l);
+    qvser_check_untouched(l->drv, ivq(l));
+    connect_again(l);
+}
+
+/* That the host has gone is first seen by writing, of long chains or short */
+static void test_gone_in_write(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_auto(Link) l = { 0 };
+    int i;
+
+    link_up(&l, obj, alloc, (uintptr_t)arg, vser_unix);
+    for (i = 0; i < 10; i++) {
+        g_assert_cmpint(shutdown(l.end->in, SHUT_RD), ==, 0);
+        guest_adds(&l, ovq(&l), &l.to_host);
+        wait_open(&l, false);
+        expect_reclaimed(&l);
+        vser_end_disconnect(l.end);
+        connect_again(&l);
+    }
+    run(&l, NULL);
+    finish(&l);
+}
+
+/* The host goes while the guest is stopped: it hears of it when it runs */
+static void gone_while_stopped(Link *l)
+{
+    drain_guest(l);
+    qtest_qmp_assert_success(l->drv->qts, "{ 'execute': 'stop' }");
+    vser_end_disconnect(l->end);
+    qvser_settle(l->drv);
+    qtest_qmp_assert_success(l->drv->qts, "{ 'execute': 'cont' }");
+    wait_open(l, false);
+    drain_guest(l);
+    expect_reclaimed(l);
+    connect_again(l);
+}
+
+typedef struct Disturbance {
+    void (*disturb)(Link *l);
+    const VSerBackend *backend;
+} Disturbance;
+
+/* @arg: a Disturbance */
+static void test_disturbed(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const Disturbance *d = arg;
+    g_auto(Link) l = { 0 };
+
+    link_up(&l, obj, alloc, ANY_SHAPE, d->backend);
+    run(&l, d->disturb);
+    finish(&l);
+}
+
+/*
+ * The host does not read, so that a buffer is written in part and others wait;
+ * then something happens, @arg, and the port has to be as good as ever.
+ */
+static void test_throttled(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const Disturbance *d = arg;
+    g_auto(Link) l = { 0 };
+    uint64_t size;
+
+    link_up(&l, obj, alloc, ANY_SHAPE, d->backend);
+    size = l.to_host.limit;
+    throttle(&l);
+    d->disturb(&l);
+    /* What waits goes on without the guest's asking for it */
+    finish(&l);
+    l.to_host.limit = l.to_host.put + size;
+    run(&l, NULL);
+    finish(&l);
+    g_assert_cmpuint(ovq(&l)->nr_free, ==, ovq(&l)->vq->size);
+}
+
+/* Have the port's chardev be @backend; the host hears the old one out */
+static void replace_chardev(Link *l, VSerEnd *next, QDict *backend)
+{
+    qtest_qmp_assert_success(l->drv->qts, "{ 'execute': 'chardev-change',"
+                             " 'arguments': { 'id': 'end',"
+                             " 'backend': %p } }", backend);
+    while (host_reads(l)) {
+        continue;
+    }
+    vser_end_free(l->end, false);
+    l->end = next;
+}
+
+/*
+ * Another chardev takes the place of the first one: what that had not taken is
+ * for the other one. The host has been heard out before.
+ */
+static void change(Link *l)
+{
+    VSerEnd *next = vser_end_new(l->drv->qts, "next", vser_pair);
+    gint64 start = g_get_monotonic_time();
+    int theirs = next->theirs;
+
+    while (l->to_guest.got < l->to_guest.put) {
+        guest_adds(l, ivq(l), NULL);
+        vser_end_write(l->end, NULL, 0);
+        guest_takes(l);
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+    qtest_qmp_assert_success(l->drv->qts, "{ 'execute': 'chardev-remove',"
+                             " 'arguments': { 'id': 'next' } }");
+    qtest_qmp_fds_assert_success(l->drv->qts, &theirs, 1,
+                                 "{ 'execute': 'getfd',"
+                                 " 'arguments': { 'fdname': 'end' } }");
+    replace_chardev(l, next, qdict_from_jsonf_nofail(
+        "{ 'type': 'socket', 'data': { 'server': false,"
+        " 'addr': { 'type': 'fd', 'data': { 'str': 'end' } } } }"));
+    vser_end_connect(next);
+}
+
+/* One that nobody is connected to: as if the host had gone */
+static void change_to_closed(Link *l)
+{
+    VSerEnd *next = vser_end_new(l->drv->qts, "next", vser_unix);
+
+    drain_guest(l);
+    qtest_qmp_assert_success(l->drv->qts, "{ 'execute': 'chardev-remove',"
+                             " 'arguments': { 'id': 'next' } }");
+    replace_chardev(l, next, qdict_from_jsonf_nofail(
+        "{ 'type': 'socket', 'data': { 'server': true, 'wait': false,"
+        " 'addr': { 'type': 'unix', 'data': { 'path': %s } } } }",
+        next->path));
+    wait_open(l, false);
+    drain_guest(l);
+    expect_reclaimed(l);
+    connect_again(l);
+}
+
+/*
+ * Migration
+ */
+
+/* What QEMU has not read of what the host has sent, it is to send again */
+static void unsend(Link *l)
+{
+    uint8_t data[4096];
+    ssize_t len;
+
+    g_assert_cmpint(fcntl(l->end->theirs, F_SETFL, O_NONBLOCK), ==, 0);
+    l->to_guest.put -= l->end->written->len;
+    while ((len = read(l->end->theirs, data, sizeof(data))) > 0) {
+        l->to_guest.put -= len;
+    }
+}
+
+/* The host reads all that @from, stopped, has sent or may send yet */
+static void hear_out(Link *l, QTestState *from)
+{
+    int i;
+
+    do {
+        for (i = 0; i < 5; i++) {
+            qtest_readb(from, ivq(l)->vq->desc);
+        }
+    } while (host_reads(l));
+}
+
+typedef struct Migration {
+    bool throttled;         /* the host does not read, so the guest waits */
+    bool host_comes_later;  /* nobody is there at first */
+    const char *to;         /* to the QEMU that this variable names */
+} Migration;
+
+static void test_migrate(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const Migration *m = arg;
+    QTestState *from = global_qtest, *to;
+    uint64_t size;
+    g_auto(Link) l = { 0 };
+    VSerEnd *end;
+
+    if (m->to && !getenv(m->to)) {
+        g_test_skip("no other QEMU: set QTEST_QEMU_BINARY_DST");
+        return;
+    }
+    link_up(&l, obj, alloc, ANY_SHAPE, vser_pair);
+    to = vser_new_destination(m->to, NULL);
+    end = vser_end_new(to, "end",
+                       m->host_comes_later ? vser_unix : vser_pair);
+    plug(to, "virtserialport");
+    size = l.to_host.limit;
+    run_steps(&l, 200);
+    if (m->throttled) {
+        throttle(&l);
+        l.to_host.limit = MAX(size, l.to_host.put);
+    }
+    if (!m->host_comes_later) {
+        vser_end_connect(end);
+    }
+
+    g_assert_true(vser_migrate(l.drv, to));
+    hear_out(&l, from);
+    unsend(&l);
+    vser_end_free(l.end, false);
+    l.end = end;
+    if (m->host_comes_later) {
+        wait_open(&l, false);
+        vser_end_connect(end);
+        wait_open(&l, true);
+    }
+    run(&l, NULL);
+    finish(&l);
+    vser_end_free(g_steal_pointer(&l.end), false);
+    qtest_quit(to);
+}
+
+/*
+ * Batches
+ */
+
+/* How often QEMU has told the guest that something is used */
+static unsigned int count_notifications(const char *log)
+{
+    g_autofree char *text = NULL;
+    unsigned int count = 0;
+    char *p;
+
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    for (p = text; (p = strstr(p, "virtio_notify ")); p++) {
+        count++;
+    }
+    return count;
+}
+
+/* One notification for each batch, and not one where nothing was done */
+static void test_batches(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autofree char *log = vser_new_log();
+    g_auto(Link) l = { 0 };
+    const unsigned int count = 60;
+    const uint32_t size = 64; /* all of them are less than a page */
+    unsigned int i;
+
+    link_up(&l, obj, alloc, PAGES, vser_unix);
+    qvser_settle(l.drv);
+    g_free(qtest_hmp(l.drv->qts, "trace-event virtio_notify on"));
+    g_free(qtest_hmp(l.drv->qts, "logfile %s", log));
+
+    qtest_qmp_assert_success(l.drv->qts, "{ 'execute': 'stop' }");
+    qtest_qmp_assert_success(l.drv->qts, "{ 'execute': 'cont' }");
+    qvser_kick(l.drv, ovq(&l));
+    qvser_settle(l.drv);
+    g_assert_cmpuint(count_notifications(log), ==, 0);
+
+    for (i = 0; i < count; i++) {
+        g_autofree uint8_t *data = stream_put(&l.to_host, size);
+
+        qvser_queue(l.drv, ovq(&l), &size, 1, data);
+    }
+    qvser_kick(l.drv, ovq(&l));
+    qvser_settle(l.drv);
+    g_assert_cmpuint(qvser_nr_used(l.drv, ovq(&l)), ==, count);
+    g_assert_cmpuint(count_notifications(log), ==, 1);
+
+    for (i = 0; i < count; i++) {
+        qvser_queue(l.drv, ivq(&l), &size, 1, NULL);
+    }
+    qvser_kick(l.drv, ivq(&l));
+    qvser_settle(l.drv);
+    g_assert_cmpuint(count_notifications(log), ==, 1);
+    {
+        g_autofree uint8_t *data = stream_put(&l.to_guest, count * size);
+
+        vser_end_write(l.end, data, count * size);
+    }
+    qvser_settle(l.drv);
+    g_assert_cmpuint(qvser_nr_used(l.drv, ivq(&l)), ==, count);
+    g_assert_cmpuint(count_notifications(log), ==, 2);
+    unlink(log);
+    finish(&l);
+}
+
+/* Every descriptor is a buffer, and all of them are used at once */
+static void test_full_ring(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_auto(Link) l = { 0 };
+    const uint32_t size = 3;
+    unsigned int count, i;
+
+    link_up(&l, obj, alloc, ANY_SHAPE, vser_unix);
+    count = ovq(&l)->vq->size;
+    l.to_host.limit = l.to_guest.limit = count * size;
+    for (i = 0; i < count; i++) {
+        g_autofree uint8_t *data = stream_put(&l.to_host, size);
+
+        qvser_queue(l.drv, ovq(&l), &size, 1, data);
+        qvser_queue(l.drv, ivq(&l), &size, 1, NULL);
+    }
+    qvser_kick(l.drv, ovq(&l));
+    qvser_kick(l.drv, ivq(&l));
+    expect_reclaimed(&l);
+    while (l.to_guest.put < l.to_guest.limit) {
+        host_writes(&l);
+    }
+    finish(&l);
+}
+
+/*
+ * A virtconsole drops what the host does not take at once: a guest that writes
+ * to it never waits. While the host reads it is as good as any port.
+ */
+static void test_console(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(GByteArray) data = g_byte_array_new();
+    g_auto(Link) l = { 0 };
+
+    link_init(&l, obj, alloc, ANY_SHAPE);
+    l.end = vser_end_new(l.drv->qts, "end", vser_unix);
+    start_driver(&l);
+    vser_end_connect(l.end);
+    plug(l.drv->qts, "virtconsole");
+    open_port(&l);
+
+    l.to_host.limit = 4 * 1024 * 1024;
+    while (l.to_host.put < l.to_host.limit) {
+        guest_adds(&l, ovq(&l), &l.to_host);
+        expect_reclaimed(&l);
+    }
+    while (vser_end_read(l.end, SIZE_MAX_BUFFER, data)) {
+        continue;
+    }
+    g_assert_cmpuint(data->len, <, l.to_host.put);
+    g_byte_array_set_size(data, 1024);
+    stream_got(&l.to_host, data);
+
+    new_stream(&l, &l.to_host);
+    l.to_host.limit = l.to_guest.limit = 16 * 1024;
+    run(&l, NULL);
+    finish(&l);
+}
+
+/*
+ * Registration
+ */
+
+static const Disturbance stops = { stop, &vser_backends[0] };
+static const Disturbance hears_out = { hear_out_stopped, &vser_backends[0] };
+static const Disturbance closes = { close_and_open, &vser_backends[0] };
+static const Disturbance resets = { reset, &vser_backends[0] };
+static const Disturbance replugs = { replug, &vser_backends[0] };
+static const Disturbance reconnects = { reconnect, &vser_backends[0] };
+static const Disturbance goes_while_stopped = {
+    gone_while_stopped, &vser_backends[0]
+};
+static const Disturbance changes = { change, &vser_backends[1] };
+
+static const Migration busy = { .throttled = false };
+static const Migration throttled = { .throttled = true };
+static const Migration host_comes_later = {
+    .throttled = true, .host_comes_later = true
+};
+static const Migration to_stock = {
+    .throttled = true, .to = "QTEST_QEMU_BINARY_DST"
+};
+
+static const Disturbance changes_to_closed = {
+    change_to_closed, &vser_backends[0]
+};
+
+static const VSerCase cases[] = {
+    { "tls", test_tls },
+    { "sink/file", test_sink, (void *)"file" },
+    { "sink/ringbuf", test_sink, (void *)"ringbuf" },
+    { "shape/single-bytes", test_shape, (void *)SINGLE_BYTES },
+    { "shape/long-chains", test_shape, (void *)LONG_CHAINS },
+    { "shape/pages", test_shape, (void *)PAGES, .legacy = true },
+    { "shape/in-order", test_shape, (void *)ANY_SHAPE,
+      .properties = "in_order=on" },
+    { "full-ring/any-order", test_full_ring, .legacy = true },
+    { "full-ring/in-order", test_full_ring, .properties = "in_order=on" },
+    { "stop", test_disturbed, (void *)&stops },
+    { "close", test_disturbed, (void *)&closes },
+    { "reset", test_disturbed, (void *)&resets },
+    { "replug", test_disturbed, (void *)&replugs },
+    { "reconnect", test_disturbed, (void *)&reconnects },
+    { "change", test_disturbed, (void *)&changes },
+    { "gone-while-stopped", test_disturbed, (void *)&goes_while_stopped },
+    { "gone-in-write/long-chains", test_gone_in_write, (void *)LONG_CHAINS },
+    { "gone-in-write/pages", test_gone_in_write, (void *)PAGES },
+    { "throttled/stop", test_throttled, (void *)&stops },
+    { "throttled/stop-and-hear-out", test_throttled, (void *)&hears_out },
+    /* ioeventfd looks at the queues by itself when the guest goes on */
+    { "throttled/without-ioeventfd", test_throttled, (void *)&hears_out,
+      .properties = "ioeventfd=off", .arch = "x86_64" },
+    { "throttled/reset", test_throttled, (void *)&resets },
+    { "throttled/replug", test_throttled, (void *)&replugs },
+    { "throttled/reconnect", test_throttled, (void *)&reconnects },
+    { "throttled/change", test_throttled, (void *)&changes },
+    { "throttled/change-to-closed", test_throttled,
+      (void *)&changes_to_closed },
+    { "migrate/busy", test_migrate, (void *)&busy, .legacy = true },
+    { "migrate/throttled", test_migrate, (void *)&throttled },
+    { "migrate/host-comes-later", test_migrate, (void *)&host_comes_later },
+    { "migrate/to-stock", test_migrate, (void *)&to_stock },
+    { "batches", test_batches },
+    { "console", test_console },
+};
+
+static void register_virtio_serial_stream_test(void)
+{
+    VSerCase c = { .run = test_backend };
+    const VSerBackend *backend;
+
+    for (backend = vser_backends; backend->name; backend++) {
+        g_autofree char *name = g_strdup_printf("backend/%s", backend->name);
+
+        c.name = name;
+        c.arg = (void *)backend;
+        vser_add_cases("stream", &c, 1);
+    }
+    vser_add_cases("stream", cases, ARRAY_SIZE(cases));
+}
+
+libqos_init(register_virtio_serial_stream_test);

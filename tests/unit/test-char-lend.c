@@ -1,0 +1,748 @@
+/*
+ * Unit tests of chardev: several buffers at a time, and buffers of the front
+ * end's
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <glib/gstdio.h>
+#include "qapi/error.h"
+#include "qapi/qapi-commands-char.h"
+#include "qemu/config-file.h"
+#include "qemu/iov.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "qemu/option.h"
+#include "chardev/char-fe.h"
+#include "system/system.h"
+
+#if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR == 0
+typedef CharBackend CharFrontend;
+#endif
+
+/* What memory that nobody has written looks like */
+#define UNWRITTEN   0xa5
+
+#define TIMEOUT_US  (30 * 1000 * 1000)
+
+/* The buffers that the front end lends */
+static const size_t sizes[] = { 1, 2, 700, 1, 4096, 64 * 1024 };
+
+typedef struct Fe {
+    CharFrontend chr;
+    uint8_t *lent[ARRAY_SIZE(sizes)];
+    size_t nr_sizes;        /* how many of them it has */
+    size_t nr_out;          /* and how many have not come back */
+    unsigned int nr_lent, nr_read; /* calls */
+    GByteArray *got;
+    bool open;
+    QEMUChrEvent last;
+} Fe;
+
+static int fe_can_read(void *opaque)
+{
+    return 4096;
+}
+
+static void fe_read(void *opaque, const uint8_t *buf, int size)
+{
+    Fe *fe = opaque;
+
+    fe->nr_read++;
+    g_assert_cmpuint(fe->nr_out, ==, 0);
+    g_byte_array_append(fe->got, buf, size);
+}
+
+static void fe_event(void *opaque, QEMUChrEvent event)
+{
+    Fe *fe = opaque;
+
+    g_assert_cmpuint(fe->nr_out, ==, 0);
+    fe->last = event;
+    if (event == CHR_EVENT_OPENED || event == CHR_EVENT_CLOSED) {
+        fe->open = event == CHR_EVENT_OPENED;
+    }
+}
+
+static int fe_be_change(void *opaque)
+{
+    Fe *fe = opaque;
+
+    qemu_chr_fe_set_handlers(&fe->chr, fe_can_read, fe_read, fe_event,
+                             fe_be_change, fe, NULL, true);
+    return 0;
+}
+
+static size_t fe_lend(void *opaque, struct iovec *iov, size_t max)
+{
+    Fe *fe = opaque;
+    size_t i;
+
+    g_assert_cmpuint(fe->nr_out, ==, 0);
+    g_assert_cmpuint(max, >=, 1);
+    fe->nr_lent++;
+    for (i = 0; i < MIN(fe->nr_sizes, max); i++) {
+        memset(fe->lent[i], UNWRITTEN, sizes[i]);
+        iov[i] = (struct iovec) { fe->lent[i], sizes[i] };
+    }
+    return fe->nr_out = i;
+}
+
+/* What was read is in the first bytes, and nothing is in the others */
+static void fe_give_back(void *opaque, size_t size)
+{
+    Fe *fe = opaque;
+    size_t i, j, len;
+
+    g_assert_cmpuint(fe->nr_out, >, 0);
+    for (i = 0; i < fe->nr_out; i++) {
+        len = MIN(size, sizes[i]);
+        g_byte_array_append(fe->got, fe->lent[i], len);
+        for (j = len; j < sizes[i]; j++) {
+            g_assert_cmphex(fe->lent[i][j], ==, UNWRITTEN);
+        }
+        size -= len;
+    }
+    g_assert_cmpuint(size, ==, 0);
+    fe->nr_out = 0;
+    errno = ENOTTY;
+}
+
+static const ChardevLender lender = {
+    .lend = fe_lend,
+    .give_back = fe_give_back,
+};
+
+/* Connect a front end to @chr; it lends all its buffers */
+static Fe *fe_new(Chardev *chr)
+{
+    Fe *fe = g_new0(Fe, 1);
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+        fe->lent[i] = g_malloc(sizes[i]);
+    }
+    fe->nr_sizes = ARRAY_SIZE(sizes);
+    fe->got = g_byte_array_new();
+    qemu_chr_fe_init(&fe->chr, chr, &error_abort);
+    qemu_chr_fe_set_lender(&fe->chr, &lender);
+    fe_be_change(fe);
+    return fe;
+}
+
+static void fe_free(Fe *fe)
+{
+    size_t i;
+
+    g_assert_cmpuint(fe->nr_out, ==, 0);
+    qemu_chr_fe_deinit(&fe->chr, true);
+    for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+        g_free(fe->lent[i]);
+    }
+    g_byte_array_unref(fe->got);
+    g_free(fe);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Fe, fe_free)
+
+/* Let QEMU work until @condition */
+#define wait_until(condition)                                               \
+    do {                                                                    \
+        gint64 start = g_get_monotonic_time();                              \
+                                                                            \
+        while (!(condition)) {                                              \
+            g_assert_cmpint(g_get_monotonic_time() - start, <, TIMEOUT_US); \
+            main_loop_wait(true);                                           \
+        }                                                                   \
+    } while (0)
+
+/* Let it do all that it has to do now */
+static void settle(void)
+{
+    int i;
+
+    for (i = 0; i < 10; i++) {
+        main_loop_wait(true);
+    }
+}
+
+/*
+ * Chardevs
+ */
+
+typedef struct Host {
+    char *dir;
+    int in, out;            /* what QEMU writes is read from @in */
+    Chardev *chr;
+} Host;
+
+static void make_nonblocking(int fd)
+{
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(fcntl(fd, F_SETFL, O_NONBLOCK), ==, 0);
+}
+
+/* "mux" and "logfile" are a socket with something more */
+static void host_init(Host *host, const char *type)
+{
+    g_autofree char *options = NULL;
+    g_autofree char *to_host = NULL;
+    g_autofree char *to_guest = NULL;
+    QemuOpts *opts;
+    int fds[2];
+
+    host->dir = g_dir_make_tmp("test-char-lend-XXXXXX", NULL);
+    g_assert_nonnull(host->dir);
+    to_host = g_strdup_printf("%s/p.out", host->dir);
+    to_guest = g_strdup_printf("%s/p.in", host->dir);
+    if (g_str_equal(type, "pty")) {
+        options = g_strdup("pty,id=chr");
+    } else if (g_str_equal(type, "pipe")) {
+        g_assert_cmpint(mkfifo(to_host, 0600), ==, 0);
+        g_assert_cmpint(mkfifo(to_guest, 0600), ==, 0);
+        options = g_strdup_printf("pipe,id=chr,path=%s/p", host->dir);
+    } else {
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+        host->in = host->out = fds[0];
+        options = g_strdup_printf("socket,id=chr,fd=%d%s%s%s", fds[1],
+                                  g_str_equal(type, "mux") ? ",mux=on" : "",
+                                  g_str_equal(type, "log") ? ",logfile=" : "",
+                                  g_str_equal(type, "log") ? to_host : "");
+    }
+    opts = qemu_opts_parse_noisily(qemu_find_opts("chardev"), options, true);
+    g_assert_nonnull(opts);
+    host->chr = qemu_chr_new_from_opts(opts, NULL, &error_abort);
+    qemu_opts_del(opts);
+
+    if (g_str_equal(type, "pty")) {
+        struct termios tty;
+
+        host->in = open(host->chr->filename + strlen("pty:"),
+                        O_RDWR | O_NOCTTY);
+        host->out = host->in;
+        g_assert_cmpint(tcgetattr(host->in, &tty), ==, 0);
+        cfmakeraw(&tty);
+        g_assert_cmpint(tcsetattr(host->in, TCSANOW, &tty), ==, 0);
+    } else if (g_str_equal(type, "pipe")) {
+        host->in = open(to_host, O_RDONLY | O_NONBLOCK);
+        host->out = open(to_guest, O_WRONLY | O_NONBLOCK);
+    }
+    make_nonblocking(host->in);
+    make_nonblocking(host->out);
+}
+
+static void host_close(Host *host)
+{
+    if (host->out != host->in) {
+        close(host->out);
+    }
+    if (host->in >= 0) {
+        close(host->in);
+    }
+    host->in = host->out = -1;
+}
+
+static void host_cleanup(Host *host)
+{
+    static const char *const names[] = { "p.in", "p.out" };
+    Chardev *base = qemu_chr_find("chr-base");
+    int i;
+
+    /* What a mux was for stays when that goes */
+    if (base) {
+        object_unparent(OBJECT(base));
+    }
+    host_close(host);
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        g_autofree char *path = g_build_filename(host->dir, names[i], NULL);
+
+        g_unlink(path);
+    }
+    g_rmdir(host->dir);
+    g_free(host->dir);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Host, host_cleanup)
+
+/* @len bytes, each pair of which is elsewhere only once in 64 KiB */
+static uint8_t *make_data(size_t len)
+{
+    uint8_t *data = g_malloc(len);
+    size_t i;
+
+    for (i = 0; i < len; i++) {
+        data[i] = i & 1 ? i >> 9 : i >> 1;
+    }
+    return data;
+}
+
+/* Have the host write @data while QEMU reads it */
+static void host_send(Host *host, Fe *fe, const uint8_t *data, size_t len)
+{
+    gint64 start = g_get_monotonic_time();
+    size_t sent = 0, had = fe->got->len;
+
+    while (fe->got->len < had + len) {
+        ssize_t ret = sent < len ? write(host->out, data + sent, len - sent)
+                                 : 0;
+
+        sent += MAX(ret, 0);
+        main_loop_wait(true);
+        g_assert_cmpint(g_get_monotonic_time() - start, <, TIMEOUT_US);
+    }
+}
+
+/* Read what is there into @data, which has @len already */
+static size_t host_receive(Host *host, uint8_t *data, size_t len, size_t size)
+{
+    ssize_t ret;
+
+    while (len < size && (ret = read(host->in, data + len, size - len)) > 0) {
+        len += ret;
+    }
+    return len;
+}
+
+/*
+ * Lending
+ */
+
+#define SIZE    (150 * 1000)
+
+/* @opaque: the type of a chardev that reads into the front end's buffers */
+static void test_lend(const void *opaque)
+{
+    g_auto(Host) host = { 0 };
+    g_autofree uint8_t *data = make_data(SIZE);
+    g_autoptr(Fe) fe = NULL;
+
+    host_init(&host, opaque);
+    fe = fe_new(host.chr);
+    wait_until(fe->open);
+    host_send(&host, fe, data, 1);
+    g_assert_cmpuint(fe->nr_lent, ==, 1);
+    host_send(&host, fe, data + 1, SIZE - 1);
+    g_assert_cmpmem(fe->got->data, fe->got->len, data, SIZE);
+    g_assert_cmpuint(fe->nr_read, ==, 0);
+}
+
+/* @opaque: the type of one that can't */
+static void test_copied(const void *opaque)
+{
+    g_auto(Host) host = { 0 };
+    g_autofree uint8_t *data = make_data(100);
+    g_autoptr(Fe) fe = NULL;
+
+    /* A mux would take Ctrl-A for itself */
+    memset(data, 'x', 10);
+    host_init(&host, opaque);
+    fe = fe_new(host.chr);
+    wait_until(fe->open);
+    host_send(&host, fe, data, 100);
+    g_assert_cmpmem(fe->got->data, fe->got->len, data, 100);
+    g_assert_cmpuint(fe->nr_lent, ==, 0);
+}
+
+/* A lender without buffers, and none at all */
+static void test_nothing_lent(void)
+{
+    g_auto(Host) host = { 0 };
+    g_autofree uint8_t *data = make_data(100);
+    g_autoptr(Fe) fe = NULL;
+
+    host_init(&host, "socket");
+    fe = fe_new(host.chr);
+    fe->nr_sizes = 0;
+    host_send(&host, fe, data, 50);
+    g_assert_cmpuint(fe->nr_lent, >, 0);
+    g_assert_cmpuint(fe->nr_read, >, 0);
+
+    fe->nr_lent = 0;
+    qemu_chr_fe_set_lender(&fe->chr, NULL);
+    host_send(&host, fe, data + 50, 50);
+    g_assert_cmpuint(fe->nr_lent, ==, 0);
+    g_assert_cmpmem(fe->got->data, fe->got->len, data, 100);
+}
+
+/* Without handlers nothing is lent, whoever asks */
+static void test_no_handlers(void)
+{
+    g_auto(Host) host = { 0 };
+    g_autofree uint8_t *data = make_data(100);
+    g_autoptr(Fe) fe = NULL;
+    struct iovec iov[1];
+
+    host_init(&host, "socket");
+    fe = fe_new(host.chr);
+    qemu_chr_fe_set_handlers(&fe->chr, NULL, NULL, NULL, NULL, NULL, NULL,
+                             true);
+    g_assert_cmpint(write(host.out, data, 50), ==, 50);
+    settle();
+    g_assert_cmpuint(qemu_chr_be_lend(host.chr, iov, 1), ==, 0);
+    g_assert_cmpuint(fe->nr_lent, ==, 0);
+    fe_be_change(fe);
+    host_send(&host, fe, data + 50, 50);
+    wait_until(fe->got->len == 100);
+    g_assert_cmpmem(fe->got->data, fe->got->len, data, 100);
+}
+
+/* What is lent when the host goes comes back first, with nothing in it */
+static void test_eof(const void *opaque)
+{
+    g_auto(Host) host = { 0 };
+    g_autofree uint8_t *data = make_data(100);
+    g_autoptr(Fe) fe = NULL;
+
+    host_init(&host, opaque);
+    fe = fe_new(host.chr);
+    wait_until(fe->open);
+    host_send(&host, fe, data, 100);
+    host_close(&host);
+    wait_until(!fe->open);
+    g_assert_cmpint(fe->last, ==, CHR_EVENT_CLOSED);
+    g_assert_cmpuint(fe->nr_out, ==, 0);
+    g_assert_cmpuint(fe->got->len, ==, 100);
+}
+
+/* A front end must not hide why nothing was read */
+static void test_errno(void)
+{
+    g_auto(Host) host = { 0 };
+    g_autoptr(Fe) fe = NULL;
+    struct iovec iov[2];
+
+    host_init(&host, "socket");
+    fe = fe_new(host.chr);
+    g_assert_cmpuint(qemu_chr_be_lend(host.chr, iov, 2), ==, 2);
+    errno = EAGAIN;
+    qemu_chr_be_give_back(host.chr, 0);
+    g_assert_cmpint(errno, ==, EAGAIN);
+}
+
+/* File descriptors come with bytes that were read into a lent buffer */
+static void test_fd_received(void)
+{
+    g_auto(Host) host = { 0 };
+    g_autoptr(Fe) fe = NULL;
+    char control[CMSG_SPACE(sizeof(int))] = "";
+    struct iovec iov = { .iov_base = control, .iov_len = 1 };
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1,
+        .msg_control = control, .msg_controllen = sizeof(control),
+    };
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+    int fd;
+
+    host_init(&host, "socket");
+    fe = fe_new(host.chr);
+    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    memcpy(CMSG_DATA(cmsg), &host.in, sizeof(int));
+    g_assert_cmpint(sendmsg(host.out, &msg, 0), ==, 1);
+    wait_until(fe->got->len == 1);
+    fd = qemu_chr_fe_get_msgfd(&fe->chr);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+}
+
+/* The next chardev borrows from the same front end */
+static void test_change(void)
+{
+    g_auto(Host) host = { 0 };
+    g_auto(Host) next = { 0 };
+    g_autofree uint8_t *data = make_data(100);
+    g_autofree char *path = NULL;
+    g_autofree char *in = NULL;
+    g_autofree char *out = NULL;
+    g_autoptr(Fe) fe = NULL;
+    ChardevHostdev pipe = { 0 };
+    ChardevBackend backend = {
+        .type = CHARDEV_BACKEND_KIND_PIPE, .u.pipe.data = &pipe,
+    };
+
+    host_init(&host, "socket");
+    next.dir = g_dir_make_tmp("test-char-lend-XXXXXX", NULL);
+    path = g_build_filename(next.dir, "p", NULL);
+    in = g_strdup_printf("%s.in", path);
+    out = g_strdup_printf("%s.out", path);
+    g_assert_cmpint(mkfifo(in, 0600), ==, 0);
+    g_assert_cmpint(mkfifo(out, 0600), ==, 0);
+    pipe.device = path;
+
+    fe = fe_new(host.chr);
+    host_send(&host, fe, data, 50);
+    qapi_free_ChardevReturn(qmp_chardev_change("chr", &backend, &error_abort));
+    next.out = open(in, O_WRONLY | O_NONBLOCK);
+    next.in = open(out, O_RDONLY | O_NONBLOCK);
+    host_send(&next, fe, data + 50, 50);
+    g_assert_cmpmem(fe->got->data, fe->got->len, data, 100);
+    g_assert_cmpuint(fe->nr_read, ==, 0);
+}
+
+/*
+ * Writing
+ */
+
+/* Cut @data into @count buffers, empty ones among them */
+static void cut(struct iovec *iov, size_t count, uint8_t *data, size_t size)
+{
+    size_t i, len;
+
+    for (i = 0; i < count; i++) {
+        len = i == count - 1 ? size : i % 3 ? MIN(size, i * 5) : 0;
+        iov[i] = (struct iovec) { data, len };
+        data += len;
+        size -= len;
+    }
+}
+
+/*
+ * The host reads only when the chardev takes no more; @opaque: its type. What
+ * the iovec says stays as it is.
+ */
+static void test_writev(const void *opaque)
+{
+    g_auto(Host) host = { 0 };
+    g_autofree uint8_t *data = make_data(1000 * 1000);
+    g_autofree uint8_t *got = g_malloc(1000 * 1000);
+    struct iovec iov[200], before[200];
+    size_t sent = 0, received = 0;
+    bool cut_short = false, full = false;
+    g_autoptr(Fe) fe = NULL;
+
+    host_init(&host, opaque);
+    fe = fe_new(host.chr);
+    wait_until(fe->open);
+    while (received < 1000 * 1000) {
+        size_t left = 1000 * 1000 - sent;
+        ssize_t ret;
+
+        cut(iov, ARRAY_SIZE(iov), data + sent, left);
+        memcpy(before, iov, sizeof(iov));
+        errno = 0;
+        ret = left ? qemu_chr_fe_writev(&fe->chr, iov, ARRAY_SIZE(iov)) : 0;
+        g_assert_cmpmem(iov, sizeof(iov), before, sizeof(iov));
+        if (ret < 0) {
+            g_assert_cmpint(errno, ==, EAGAIN);
+            full = true;
+        } else {
+            g_assert_cmpuint(ret, <=, left);
+            cut_short |= ret > 0 && ret < left;
+            sent += ret;
+        }
+        if (ret <= 0) {
+            received = host_receive(&host, got, received, 1000 * 1000);
+        }
+    }
+    g_assert_true(cut_short);
+    g_assert_true(full);
+    g_assert_cmpmem(got, received, data, 1000 * 1000);
+
+    if (g_str_equal(opaque, "log")) {
+        g_autofree char *path = g_strdup_printf("%s/p.out", host.dir);
+        g_autofree char *log = NULL;
+        gsize len;
+
+        g_assert_true(g_file_get_contents(path, &log, &len, NULL));
+        g_assert_cmpmem(log, len, data, 1000 * 1000);
+    }
+}
+
+static void test_writev_nothing(void)
+{
+    g_auto(Host) host = { 0 };
+    CharFrontend nobody = { 0 };
+    g_autoptr(Fe) fe = NULL;
+    struct iovec iov[] = { { (void *)"", 0 }, { (void *)"", 0 } };
+    char c;
+
+    host_init(&host, "socket");
+    fe = fe_new(host.chr);
+    g_assert_cmpint(qemu_chr_fe_writev(&fe->chr, iov, 0), ==, 0);
+    g_assert_cmpint(qemu_chr_fe_writev(&fe->chr, iov, 2), ==, 0);
+    g_assert_cmpint(read(host.in, &c, 1), ==, -1);
+    iov[0].iov_len = 1;
+    g_assert_cmpint(qemu_chr_fe_writev(&nobody, iov, 1), ==, 0);
+}
+
+/* The host has gone: that is told as an error and as an event */
+static void test_writev_gone(void)
+{
+    g_auto(Host) host = { 0 };
+    g_autoptr(Fe) fe = NULL;
+    struct iovec iov[] = { { (void *)"ab", 2 }, { (void *)"c", 1 } };
+
+    host_init(&host, "socket");
+    fe = fe_new(host.chr);
+    host_close(&host);
+    g_assert_cmpint(qemu_chr_fe_writev(&fe->chr, iov, 2), ==, -1);
+    g_assert_cmpint(errno, !=, EAGAIN);
+    wait_until(!fe->open);
+    g_assert_cmpint(qemu_chr_fe_writev(&fe->chr, iov, 2), ==, -1);
+    g_assert_cmpint(errno, ==, EIO);
+}
+
+/* A chardev that takes three bytes at a time, and one buffer */
+#define TYPE_CHARDEV_SHORT  "chardev-short"
+
+static GByteArray *taken;
+
+static int short_write(Chardev *chr, const uint8_t *buf, int len)
+{
+    len = MIN(len, 3);
+    g_byte_array_append(taken, buf, len);
+    return len;
+}
+
+/* QEMU 10.1 made it const */
+#if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR == 0
+#define CLASS_DATA void
+#else
+#define CLASS_DATA const void
+#endif
+
+static void short_class_init(ObjectClass *klass, CLASS_DATA *data)
+{
+    CHARDEV_CLASS(klass)->chr_write = short_write;
+}
+
+static const TypeInfo short_info = {
+    .name = TYPE_CHARDEV_SHORT,
+    .parent = TYPE_CHARDEV,
+    .class_init = short_class_init,
+};
+
+/* What follows a buffer that is taken in part has to wait */
+static void test_writev_short(void)
+{
+    Chardev *chr = qemu_chardev_new("chr", TYPE_CHARDEV_SHORT, NULL, NULL,
+                                    &error_abort);
+    struct iovec iov[] = {
+        { (void *)"ab", 2 }, { (void *)"", 0 }, { (void *)"cdefg", 5 },
+        { (void *)"h", 1 },
+    };
+    g_autoptr(Fe) fe = fe_new(chr);
+
+    taken = g_byte_array_new();
+    g_assert_cmpint(qemu_chr_fe_writev(&fe->chr, iov, 4), ==, 5);
+    g_assert_cmpmem(taken->data, taken->len, "abcde", 5);
+    g_byte_array_unref(taken);
+}
+
+/* File descriptors go once, with the first bytes */
+static void test_fd_sent(void)
+{
+    g_auto(Host) host = { 0 };
+    g_autoptr(Fe) fe = NULL;
+    struct iovec iov[] = { { (void *)"a", 1 }, { (void *)"b", 1 } };
+    char control[CMSG_SPACE(2 * sizeof(int))], bytes[4];
+    struct iovec in = { .iov_base = bytes, .iov_len = 4 };
+    struct msghdr msg = { .msg_iov = &in, .msg_iovlen = 1 };
+    int fd = dup(0), got, i;
+
+    host_init(&host, "socket");
+    fe = fe_new(host.chr);
+    g_assert_cmpint(qemu_chr_fe_set_msgfds(&fe->chr, &fd, 1), ==, 0);
+    for (i = 0; i < 2; i++) {
+        g_assert_cmpint(qemu_chr_fe_writev(&fe->chr, iov, 2), ==, 2);
+        msg.msg_control = control;
+        msg.msg_controllen = sizeof(control);
+        g_assert_cmpint(recvmsg(host.in, &msg, 0), ==, 2);
+        g_assert_cmpint(!CMSG_FIRSTHDR(&msg), ==, i);
+        if (!i) {
+            memcpy(&got, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(got));
+            close(got);
+        }
+    }
+    close(fd);
+}
+
+static gboolean count_call(void *do_not_use, GIOCondition condition,
+                           void *opaque)
+{
+    (*(unsigned int *)opaque)++;
+    return G_SOURCE_REMOVE;
+}
+
+/*
+ * A front end that waits for room hears of it, once, though its handlers are
+ * away meanwhile, as those of a device are while the machine is stopped.
+ */
+static void test_watch(void)
+{
+    g_auto(Host) host = { 0 };
+    g_autofree uint8_t *data = make_data(1000 * 1000);
+    g_autoptr(Fe) fe = NULL;
+    struct iovec iov = { data, 1000 * 1000 };
+    unsigned int calls = 0;
+    guint watch;
+
+    host_init(&host, "socket");
+    fe = fe_new(host.chr);
+    while (qemu_chr_fe_writev(&fe->chr, &iov, 1) > 0) {
+        continue;
+    }
+    watch = qemu_chr_fe_add_watch(&fe->chr, G_IO_OUT | G_IO_HUP, count_call,
+                                  &calls);
+    g_assert_cmpuint(watch, !=, 0);
+    qemu_chr_fe_set_handlers(&fe->chr, NULL, NULL, NULL, NULL, NULL, NULL,
+                             true);
+    settle();
+    g_assert_cmpuint(calls, ==, 0);
+    host_receive(&host, data, 0, 1000 * 1000);
+    wait_until(calls);
+    fe_be_change(fe);
+    settle();
+    g_assert_cmpuint(calls, ==, 1);
+
+    /* A watch that is removed is not called */
+    while (qemu_chr_fe_writev(&fe->chr, &iov, 1) > 0) {
+        continue;
+    }
+    watch = qemu_chr_fe_add_watch(&fe->chr, G_IO_OUT | G_IO_HUP, count_call,
+                                  &calls);
+    g_source_remove(watch);
+    host_receive(&host, data, 0, 1000 * 1000);
+    settle();
+    g_assert_cmpuint(calls, ==, 1);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    qemu_init_main_loop(&error_abort);
+    module_call_init(MODULE_INIT_QOM);
+    qemu_add_opts(&qemu_chardev_opts);
+    type_register_static(&short_info);
+
+    g_test_add_data_func("/char-lend/read/socket", "socket", test_lend);
+    g_test_add_data_func("/char-lend/read/pipe", "pipe", test_lend);
+    g_test_add_data_func("/char-lend/read/pty", "pty", test_lend);
+    g_test_add_data_func("/char-lend/read/mux", "mux", test_copied);
+    g_test_add_func("/char-lend/read/nothing-lent", test_nothing_lent);
+    g_test_add_func("/char-lend/read/no-handlers", test_no_handlers);
+    g_test_add_data_func("/char-lend/read/eof/socket", "socket", test_eof);
+    g_test_add_data_func("/char-lend/read/eof/pty", "pty", test_eof);
+    g_test_add_func("/char-lend/read/errno", test_errno);
+    g_test_add_func("/char-lend/read/fd", test_fd_received);
+    g_test_add_func("/char-lend/read/change", test_change);
+    g_test_add_data_func("/char-lend/write/socket", "socket", test_writev);
+    g_test_add_data_func("/char-lend/write/pipe", "pipe", test_writev);
+    g_test_add_data_func("/char-lend/write/pty", "pty", test_writev);
+    g_test_add_data_func("/char-lend/write/mux", "mux", test_writev);
+    g_test_add_data_func("/char-lend/write/log", "log", test_writev);
+    g_test_add_func("/char-lend/write/short", test_writev_short);
+    g_test_add_func("/char-lend/write/nothing", test_writev_nothing);
+    g_test_add_func("/char-lend/write/gone", test_writev_gone);
+    g_test_add_func("/char-lend/write/fd", test_fd_sent);
+    g_test_add_func("/char-lend/write/watch", test_watch);
+    return g_test_run();
+}
