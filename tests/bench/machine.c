@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/pci_regs.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,15 +18,21 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include "machine.h"
 
-#define RAM_SIZE            (64 * 1024 * 1024)
+#define RAM_SIZE            (512 * 1024 * 1024)
 
 /* What is below may hold what a machine's firmware and tables are loaded to */
 #define RAM_FIRST           (16 * 1024 * 1024)
+
+/* No firmware has given addresses to BARs. Here is nothing else. */
+#define BAR_FIRST           0xc0000000u
+#define BAR_SPACE           0x01000000u     /* for each; more than any needs */
+#define BARS                6               /* of a function */
 
 #define PCI_CONFIG_ADDRESS  0xcf8
 #define PCI_CONFIG_DATA     0xcfc
@@ -33,6 +41,28 @@
 static const char size_letter[] = {
     [1] = 'b', [2] = 'w', [4] = 'l', [8] = 'q'
 };
+
+/* The options after which the number of a file descriptor comes */
+#define FD_OPTION           ",fd="
+
+void machine_add_fd(GPtrArray *args, const char *id, int fd)
+{
+    g_ptr_array_add(args, g_strdup("-chardev"));
+    g_ptr_array_add(args, g_strdup_printf("socket,id=%s" FD_OPTION "%d", id,
+                                          fd));
+}
+
+/* QEMU has those of machine_add_fd(), and nobody else is to */
+static void close_fds(char *const *argv)
+{
+    for (; *argv; argv++) {
+        const char *option = strstr(*argv, FD_OPTION);
+
+        if (option) {
+            close(atoi(option + strlen(FD_OPTION)));
+        }
+    }
+}
 
 static G_GNUC_NORETURN void become_qemu(GPtrArray *argv, pid_t parent)
 {
@@ -86,8 +116,7 @@ Machine *machine_new(GPtrArray *qemu, GPtrArray *args)
     ADD("-object");
     ADD("memory-backend-file,id=ram,size=%d,share=on,mem-path=/proc/self/fd/%d",
         RAM_SIZE, ram);
-    ADD("-chardev");
-    ADD("socket,id=qtest,fd=%d", sockets[1]);
+    machine_add_fd(argv, "qtest", sockets[1]);
     ADD("-qtest");
     ADD("chardev:qtest");
     ADD("-qtest-log");
@@ -106,7 +135,7 @@ Machine *machine_new(GPtrArray *qemu, GPtrArray *args)
         become_qemu(argv, parent);
     }
     close(ram);
-    close(sockets[1]);
+    close_fds((char **)argv->pdata);
 
     /* QEMU answers when the machine is complete */
     machine_read(m, 0, 1);
@@ -146,15 +175,87 @@ uint64_t machine_address(const Machine *m, const void *p)
     return (const uint8_t *)p - m->ram;
 }
 
-uint64_t machine_cpu_ns(const Machine *m)
+void process_place(pid_t pid, bool last)
+{
+    static cpu_set_t all;           /* as this process was started */
+    cpu_set_t set;
+    int cpu = CPU_SETSIZE;
+
+    if (!CPU_COUNT(&all) && sched_getaffinity(0, sizeof(all), &all) < 0) {
+        g_error("the CPUs can't be had: %s", strerror(errno));
+    }
+    if (CPU_COUNT(&all) < 2) {
+        return;
+    }
+    do {
+        cpu--;
+    } while (!CPU_ISSET(cpu, &all));
+    set = all;
+    CPU_CLR(cpu, &set);
+    if (last) {
+        CPU_ZERO(&set);
+        CPU_SET(cpu, &set);
+    }
+    if (sched_setaffinity(pid, sizeof(set), &set) < 0) {
+        g_error("process %d can't be placed on a CPU: %s", pid,
+                strerror(errno));
+    }
+}
+
+uint64_t process_cpu_ns(pid_t pid)
 {
     struct timespec ts;
     clockid_t clock;
 
-    if (clock_getcpuclockid(m->pid, &clock) || clock_gettime(clock, &ts)) {
-        g_error("QEMU's CPU time can't be had");
+    if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &ts)) {
+        g_error("the CPU time of process %d can't be had", pid);
     }
     return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+uint64_t machine_cpu_ns(const Machine *m)
+{
+    return process_cpu_ns(m->pid);
+}
+
+static int compare_ints(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+GArray *machine_eventfds(const Machine *m)
+{
+    g_autofree char *dir = g_strdup_printf("/proc/%d/fd", m->pid);
+    g_autoptr(GDir) entries = g_dir_open(dir, 0, NULL);
+    GArray *fds = g_array_new(false, false, sizeof(int));
+    const char *name;
+
+    g_assert(entries);
+    while ((name = g_dir_read_name(entries))) {
+        g_autofree char *path = g_build_filename(dir, name, NULL);
+        g_autofree char *target = g_file_read_link(path, NULL);
+
+        if (target && g_str_equal(target, "anon_inode:[eventfd]")) {
+            int fd = atoi(name);
+
+            g_array_append_val(fds, fd);
+        }
+    }
+    g_array_sort(fds, compare_ints);
+    return fds;
+}
+
+int machine_get_fd(const Machine *m, int fd)
+{
+    int pidfd = syscall(SYS_pidfd_open, m->pid, 0);
+    int ours = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+
+    if (ours < 0) {
+        g_error("file descriptor %d of QEMU can't be had: %s", fd,
+                strerror(errno));
+    }
+    close(pidfd);
+    return ours;
 }
 
 /* Send a command and return what comes after "OK" */
@@ -222,4 +323,31 @@ void machine_pci_write(Machine *m, uint8_t devfn, uint8_t offset,
     pci_select(m, devfn, offset);
     qtest(m, "out%c 0x%x 0x%x\n", size_letter[size],
           PCI_CONFIG_DATA + (offset & 3), value);
+}
+
+uint64_t machine_pci_bar(uint8_t devfn, unsigned int bar)
+{
+    return BAR_FIRST + ((devfn >> 3) * BARS + bar) * BAR_SPACE;
+}
+
+void machine_pci_enable(Machine *m, uint8_t devfn)
+{
+    unsigned int bar;
+
+    for (bar = 0; bar < BARS; bar++) {
+        uint8_t offset = PCI_BASE_ADDRESS_0 + 4 * bar;
+        uint32_t flags = machine_pci_read(m, devfn, offset, 4);
+
+        if (flags & PCI_BASE_ADDRESS_SPACE_IO) {
+            continue;
+        }
+        machine_pci_write(m, devfn, offset, 4, machine_pci_bar(devfn, bar));
+        if ((flags & PCI_BASE_ADDRESS_MEM_TYPE_MASK) ==
+            PCI_BASE_ADDRESS_MEM_TYPE_64) {
+            bar++;
+            machine_pci_write(m, devfn, offset + 4, 4, 0);
+        }
+    }
+    machine_pci_write(m, devfn, PCI_COMMAND, 2,
+                      PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }

@@ -40,6 +40,15 @@ typedef struct Machine {
  */
 Machine *machine_new(GPtrArray *qemu, GPtrArray *args);
 
+/**
+ * machine_add_fd:
+ * @args: options for a QEMU
+ * @id: of a character device that they are to have
+ * @fd: one end of a socket. QEMU inherits it; it is closed here when
+ *      machine_new() gets @args.
+ */
+void machine_add_fd(GPtrArray *args, const char *id, int fd);
+
 /* End QEMU and wait until it has ended. */
 void machine_free(Machine *m);
 
@@ -52,8 +61,29 @@ void machine_reclaim(Machine *m);
 /* What the guest takes for the address of @p, which machine_alloc() gave */
 uint64_t machine_address(const Machine *m, const void *p);
 
-/* CPU time that QEMU has used so far, user and system, in nanoseconds */
+/*
+ * Have a process run on the last CPU, if @last, or on the others, where there
+ * are others: what is measured has one to itself, so that nothing that it
+ * wakes up takes it away.
+ */
+void process_place(pid_t pid, bool last);
+
+/* CPU time that a process has used so far, user and system, in nanoseconds */
+uint64_t process_cpu_ns(pid_t pid);
+
+/* The same of QEMU */
 uint64_t machine_cpu_ns(const Machine *m);
+
+/**
+ * machine_eventfds:
+ *
+ * Returns: (owned by the caller) the numbers that QEMU has for its eventfds,
+ * as ints, ascending.
+ */
+GArray *machine_eventfds(const Machine *m);
+
+/* A file descriptor of this process for what is number @fd in QEMU */
+int machine_get_fd(const Machine *m, int fd);
 
 /* An access by the guest's CPU of @size bytes. QEMU has done it on return. */
 uint64_t machine_read(Machine *m, uint64_t address, unsigned int size);
@@ -65,5 +95,11 @@ uint32_t machine_pci_read(Machine *m, uint8_t devfn, uint8_t offset,
                           unsigned int size);
 void machine_pci_write(Machine *m, uint8_t devfn, uint8_t offset,
                        unsigned int size, uint32_t value);
+
+/* Give addresses to the BARs of function @devfn on bus 0, and switch it on. */
+void machine_pci_enable(Machine *m, uint8_t devfn);
+
+/* The address that it gave to BAR number @bar */
+uint64_t machine_pci_bar(uint8_t devfn, unsigned int bar);
 
 #endif /* TESTS_BENCH_MACHINE_H */

@@ -7,6 +7,7 @@
  */
 
 #include <endian.h>
+#include <unistd.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
@@ -14,21 +15,12 @@
 
 #define PCI_VENDOR_ID_REDHAT_QUMRANET 0x1af4
 
-/* No firmware has given addresses to BARs. Here is nothing else. */
-#define BAR_FIRST           0xc0000000u
-#define BAR_SPACE           0x01000000u     /* for each; more than any needs */
-
 #define PAGE                4096
 
 /* The size of a field of the kernel's header, and where it is in the device */
 #define COMMON(dev, field) \
     (dev)->common + offsetof(struct virtio_pci_common_cfg, field), \
     sizeof(((struct virtio_pci_common_cfg *)NULL)->field)
-
-static uint64_t bar_address(unsigned int bar)
-{
-    return BAR_FIRST + bar * BAR_SPACE;
-}
 
 static uint8_t get_status(VirtioDevice *dev)
 {
@@ -65,35 +57,12 @@ static void set_features(VirtioDevice *dev, uint64_t features)
     dev->features = features;
 }
 
-static void map_bars(VirtioDevice *dev)
-{
-    unsigned int bar;
-
-    for (bar = 0; bar < 6; bar++) {
-        uint8_t offset = PCI_BASE_ADDRESS_0 + 4 * bar;
-        uint32_t flags = machine_pci_read(dev->machine, dev->devfn, offset, 4);
-
-        if (flags & PCI_BASE_ADDRESS_SPACE_IO) {
-            continue;
-        }
-        machine_pci_write(dev->machine, dev->devfn, offset, 4,
-                          bar_address(bar));
-        if ((flags & PCI_BASE_ADDRESS_MEM_TYPE_MASK) ==
-            PCI_BASE_ADDRESS_MEM_TYPE_64) {
-            bar++;
-            machine_pci_write(dev->machine, dev->devfn, offset + 4, 4, 0);
-        }
-    }
-    machine_pci_write(dev->machine, dev->devfn, PCI_COMMAND, 2,
-                      PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-}
-
 static void virtio_capability(VirtioDevice *dev, uint8_t cap)
 {
     Machine *m = dev->machine;
     unsigned int bar = machine_pci_read(m, dev->devfn,
                                         cap + VIRTIO_PCI_CAP_BAR, 1);
-    uint64_t address = bar_address(bar) +
+    uint64_t address = machine_pci_bar(dev->devfn, bar) +
         machine_pci_read(m, dev->devfn, cap + VIRTIO_PCI_CAP_OFFSET, 4);
 
     switch (machine_pci_read(m, dev->devfn, cap + VIRTIO_PCI_CAP_CFG_TYPE, 1)) {
@@ -117,7 +86,8 @@ static void msix_capability(VirtioDevice *dev, uint8_t cap)
     uint32_t table = machine_pci_read(dev->machine, dev->devfn,
                                       cap + PCI_MSIX_TABLE, 4);
 
-    dev->msix_table = bar_address(table & PCI_MSIX_TABLE_BIR) +
+    dev->msix_table = machine_pci_bar(dev->devfn,
+                                      table & PCI_MSIX_TABLE_BIR) +
                       (table & PCI_MSIX_TABLE_OFFSET);
     machine_pci_write(dev->machine, dev->devfn, cap + PCI_MSIX_FLAGS, 2,
                       PCI_MSIX_FLAGS_ENABLE);
@@ -151,7 +121,7 @@ VirtioDevice *virtio_device_new(Machine *m, uint8_t devfn, uint64_t wanted)
     dev->devfn = devfn;
     g_assert_cmphex(machine_pci_read(m, devfn, PCI_VENDOR_ID, 2), ==,
                     PCI_VENDOR_ID_REDHAT_QUMRANET);
-    map_bars(dev);
+    machine_pci_enable(m, devfn);
     find_capabilities(dev);
 
     set_status(dev, 0);
@@ -163,15 +133,47 @@ VirtioDevice *virtio_device_new(Machine *m, uint8_t devfn, uint64_t wanted)
     return dev;
 }
 
-void virtio_device_free(VirtioDevice *dev)
+void virtio_device_stop(VirtioDevice *dev)
 {
     set_status(dev, 0);
+}
+
+void virtio_device_free(VirtioDevice *dev)
+{
+    unsigned int i;
+
+    virtio_device_stop(dev);
+    for (i = 0; i < dev->nr_eventfds; i++) {
+        close(dev->eventfds[i]);
+    }
+    g_free(dev->eventfds);
     g_free(dev);
 }
 
 void virtio_device_start(VirtioDevice *dev)
 {
+    g_autoptr(GArray) before = machine_eventfds(dev->machine);
+    g_autoptr(GArray) after = NULL;
+    unsigned int i, j = 0;
+
     set_status(dev, get_status(dev) | VIRTIO_CONFIG_S_DRIVER_OK);
+
+    /*
+     * With ioeventfd QEMU has made one for each queue now, in their order, and
+     * the lowest number that is free is what a file descriptor gets.
+     */
+    after = machine_eventfds(dev->machine);
+    dev->eventfds = g_new0(int, after->len);
+    for (i = 0; i < after->len; i++) {
+        int fd = g_array_index(after, int, i);
+
+        if (j < before->len && fd == g_array_index(before, int, j)) {
+            j++;
+        } else {
+            dev->eventfds[dev->nr_eventfds++] =
+                machine_get_fd(dev->machine, fd);
+        }
+    }
 }
 
 Virtqueue *virtqueue_new(VirtioDevice *dev, uint16_t index, uint16_t size,
@@ -204,10 +206,11 @@ Virtqueue *virtqueue_new(VirtioDevice *dev, uint16_t index, uint16_t size,
         vq->desc[i].next = htole16(i + 1);
     }
 
-    machine_write(m, entry + PCI_MSIX_ENTRY_LOWER_ADDR, 4,
-                  machine_address(m, vq->interrupt));
+    machine_write(m, entry + PCI_MSIX_ENTRY_LOWER_ADDR, 4, dev->doorbell ?
+                  dev->doorbell->address : machine_address(m, vq->interrupt));
     machine_write(m, entry + PCI_MSIX_ENTRY_UPPER_ADDR, 4, 0);
-    machine_write(m, entry + PCI_MSIX_ENTRY_DATA, 4, 1);
+    machine_write(m, entry + PCI_MSIX_ENTRY_DATA, 4, dev->doorbell ?
+                  dev->doorbell->data : 1);
     machine_write(m, entry + PCI_MSIX_ENTRY_VECTOR_CTRL, 4, 0);
     machine_write(m, COMMON(dev, queue_msix_vector), vector);
     g_assert_cmphex(machine_read(m, COMMON(dev, queue_msix_vector)), ==,
@@ -286,7 +289,14 @@ void virtqueue_kick(Virtqueue *vq)
 
 void virtqueue_notify(Virtqueue *vq)
 {
+    const uint64_t one = 1;
+
     vq->kicks++;
+    if (vq->index < vq->dev->nr_eventfds) {
+        g_assert(write(vq->dev->eventfds[vq->index], &one, sizeof(one)) ==
+                 sizeof(one));
+        return;
+    }
     machine_write(vq->dev->machine, vq->notify, 2, vq->index);
 }
 

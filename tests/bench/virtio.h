@@ -11,6 +11,7 @@
 
 #include <sys/uio.h>
 #include <linux/virtio_ring.h>
+#include "doorbell.h"
 #include "machine.h"
 
 typedef struct VirtioDevice {
@@ -22,6 +23,13 @@ typedef struct VirtioDevice {
     uint64_t config;
     uint64_t msix_table;
     uint64_t features;          /* those that were negotiated */
+    Doorbell *doorbell;         /* where the queues' interrupts go, or NULL */
+    /*
+     * By queue, if the device has ioeventfd=on: to notify it is to signal one,
+     * which is what KVM does where a guest writes to the notify register.
+     */
+    int *eventfds;
+    unsigned int nr_eventfds;
 } VirtioDevice;
 
 typedef struct Virtqueue {
@@ -42,6 +50,7 @@ typedef struct Virtqueue {
     /*
      * The queue's interrupt: the device writes 1 here, in guest memory, where
      * an interrupt controller would be. Nobody has to wait in QEMU for it.
+     * Not if the device was given a doorbell first.
      */
     uint32_t *interrupt;
     void **tokens;              /* by a chain's first descriptor */
@@ -56,7 +65,13 @@ typedef struct Virtqueue {
  */
 VirtioDevice *virtio_device_new(Machine *m, uint8_t devfn, uint64_t wanted);
 
-/* Reset the device, which then uses no memory any more */
+/*
+ * Reset the device, which then uses no memory any more. What it had used can
+ * still be had from the queues.
+ */
+void virtio_device_stop(VirtioDevice *dev);
+
+/* Stop the device and forget it. */
 void virtio_device_free(VirtioDevice *dev);
 
 /* DRIVER_OK: the device may use its queues */
@@ -65,8 +80,8 @@ void virtio_device_start(VirtioDevice *dev);
 /**
  * virtqueue_new:
  * @size: descriptors in its ring; at most what the device has, 0 for as many
- * @vector: its MSI-X vector, which no other queue uses; below the device's
- *          property "vectors"
+ * @vector: its MSI-X vector, below the device's property "vectors"; no other
+ *          queue uses it, unless a doorbell has them all
  */
 Virtqueue *virtqueue_new(VirtioDevice *dev, uint16_t index, uint16_t size,
                          uint16_t vector);

@@ -1,0 +1,63 @@
+/*
+ * Programs of the host at the other end of ports, as processes of their own
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_BENCH_APP_H
+#define TESTS_BENCH_APP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <glib.h>
+
+#define APP_SAMPLES 65536
+
+/* What a program and this process both see */
+typedef struct AppState {
+    bool stop;                  /* end soon; set here */
+    uint64_t bytes;             /* written or read so far */
+    uint32_t nr_samples;
+    uint32_t ns[APP_SAMPLES];   /* of round trips */
+} AppState;
+
+typedef struct App {
+    pid_t pid;
+    AppState *state;
+} App;
+
+/*
+ * Each of these starts a program on @count sockets, all alike, that moves
+ * @chunk bytes with a system call where that many can be moved. What goes
+ * wrong ends this process.
+ */
+
+/* Write as much as goes, until it is told to stop. */
+App *app_writer(const int *sockets, unsigned int count, size_t chunk);
+
+/* Read what comes, until it is killed. */
+App *app_reader(const int *sockets, unsigned int count, size_t chunk);
+
+/* Write a chunk to the one socket, wait until it is back, and so on. */
+App *app_ping(int socket, size_t chunk);
+
+/* Write back what comes, until it is killed. */
+App *app_echo(int socket, size_t chunk);
+
+/* Has it ended by itself? */
+bool app_ended(App *app);
+
+/* Bytes so far */
+uint64_t app_bytes(const App *app);
+
+/* CPU time that it has used so far, in nanoseconds */
+uint64_t app_cpu_ns(const App *app);
+
+/* Kill it if it has not ended, and free what belongs to it. */
+void app_free(App *app);
+
+#endif /* TESTS_BENCH_APP_H */
