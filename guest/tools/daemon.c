@@ -35,8 +35,12 @@
 #define BACKOFF_MIN         100
 #define BACKOFF_MAX         60000
 
-/* How many times to read a port to its end: there may be none */
-#define READS_MAX           16
+/*
+ * How many times to read a port to its end: there may be none. The device has
+ * room for twice as many pieces: where that many came, some may not be there
+ * yet.
+ */
+#define READS_MAX           64
 
 /* How much is said about one opening of a port: the host may never end */
 #define COMPLAINTS_MAX      16
@@ -56,7 +60,15 @@
 typedef struct Entry {
     uint32_t id;
     bool confirmed;             /* since the snapshot began */
+    uint64_t instance;          /* whose it is (store.h) */
+    uint64_t next_instance;     /* and is to be, once all records are read */
 } Entry;
+
+/* The instance of a port of which the host has said that it is gone */
+typedef struct Gone {
+    uint32_t id;
+    uint64_t instance;
+} Gone;
 
 /* A port that speaks records, and what it said of its controller's ports */
 typedef struct DescPort {
@@ -71,11 +83,15 @@ typedef struct DescPort {
     int changes;                /* that udev may still be told of */
     int64_t changes_at;         /* when that was counted */
     bool snapshot_done;         /* once, at least */
+    bool ended;                 /* a snapshot has, since it was opened */
+    unsigned int reads;         /* since it was read to its end */
     unsigned int complaints;    /* since it was opened */
     char last_failure[256];     /* what was said last about opening it */
     Records records;
     size_t entries;
     Entry entry[ENTRIES_MAX];
+    size_t gones;
+    Gone gone[ENTRIES_MAX];     /* the last one of each id */
 } DescPort;
 
 typedef struct Daemon {
@@ -134,19 +150,13 @@ static void entry_name(const DescPort *dp, uint32_t id, char name[32])
     snprintf(name, 32, "vport%up%u", dp->device, id);
 }
 
-/*
- * Have udev look at a port again. If it is not there yet, its own first event
- * comes after what is in the store.
- */
-static void tell_udev(DescPort *dp, const char *name)
+/* Have udev look at a port again */
+static void tell_udev(const char *name)
 {
     static const char change[] = "change";
     char path[PATH_MAX];
     int fd;
 
-    if (dp) {
-        dp->changes--;
-    }
     snprintf(path, sizeof(path), "%s/%s/uevent", VSER_SYSFS, name);
     fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, change, strlen(change)) < 0) {
@@ -176,9 +186,82 @@ static void entry_remove(DescPort *dp, Entry *entry)
     char name[32];
 
     entry_name(dp, entry->id, name);
+    if (store_remove(name, entry->instance) == 1) {
+        dp->changes--;
+        if (entry->instance && entry->instance == port_instance(name)) {
+            tell_udev(name);
+        }
+    }
     *entry = dp->entry[--dp->entries];
-    if (store_remove(name) == 1) {
-        tell_udev(dp, name);
+}
+
+static Gone *gone_find(DescPort *dp, uint32_t id)
+{
+    size_t i;
+
+    for (i = 0; i < dp->gones; i++) {
+        if (dp->gone[i].id == id) {
+            return &dp->gone[i];
+        }
+    }
+    return NULL;
+}
+
+/* What the host says is gone is still there until the kernel has seen that */
+static void gone_remember(DescPort *dp, const Entry *entry)
+{
+    Gone *gone = gone_find(dp, entry->id);
+
+    if (!gone && dp->gones < ENTRIES_MAX) {
+        gone = &dp->gone[dp->gones++];
+    }
+    if (gone) {
+        *gone = (Gone) { entry->id, entry->instance };
+    }
+}
+
+/*
+ * Whose what the host says of a port may be: that of the port that is there,
+ * if it did not go before that.
+ */
+static uint64_t instance_now(DescPort *dp, uint32_t id)
+{
+    Gone *gone = gone_find(dp, id);
+    char name[32];
+    uint64_t instance;
+
+    entry_name(dp, id, name);
+    instance = port_instance(name);
+    return gone && gone->instance == instance ? 0 : instance;
+}
+
+/*
+ * All records are read. The device makes them before it tells the driver; so
+ * none is left that would say of a port that was there before that, that it is
+ * another one.
+ */
+static void entries_settle(DescPort *dp)
+{
+    size_t i = 0;
+
+    while (i < dp->entries) {
+        Entry *entry = &dp->entry[i];
+        char name[32];
+
+        if (entry->next_instance == entry->instance) {
+            i++;
+            continue;
+        }
+        entry_name(dp, entry->id, name);
+        if (!store_move(name, entry->instance, entry->next_instance)) {
+            entry_remove(dp, entry);    /* another one takes its place */
+        } else {
+            entry->instance = entry->next_instance;
+            if (entry->instance) {
+                tell_udev(name);
+            }
+            i++;
+        }
     }
 }
 
@@ -207,8 +290,25 @@ static void entries_doubt(DescPort *dp)
 }
 
 /*
+ * The device was reset, as when the guest sleeps, and the driver may never hear
+ * that a port went: what is there is what the host speaks of.
+ */
+static void forget_gone(DescPort *dp)
+{
+    size_t i;
+
+    dp->gones = 0;
+    for (i = 0; i < dp->entries; i++) {
+        if (!dp->entry[i].instance) {
+            dp->entry[i].next_instance = instance_now(dp, dp->entry[i].id);
+        }
+    }
+}
+
+/*
  * What an earlier daemon left is for @dp to confirm if it is about @dp's
  * controller. With @dp NULL: for all ports; and what no port can confirm goes.
+ * So does what is about no port that is there: a snapshot will bring it.
  * Returns false, after a message, if there is no store.
  */
 static bool adopt_store(Daemon *d, DescPort *dp)
@@ -221,19 +321,26 @@ static bool adopt_store(Daemon *d, DescPort *dp)
     }
     while ((file = readdir(dir))) {
         unsigned int device, id;
+        uint64_t instance;
+        char name[32];
         DescPort *owner;
+        bool known;
 
-        if (!port_name_parse(file->d_name, &device, &id)) {
+        if (!store_name_parse(file->d_name, name, &instance)) {
             continue;
         }
+        port_name_parse(name, &device, &id);
         owner = desc_port_of(d, device);
         if (dp ? owner != dp : !owner && d->only) {
             continue;
         }
-        if (owner && owner->entries < ENTRIES_MAX) {
-            owner->entry[owner->entries++] = (Entry) { .id = id };
-        } else if (store_remove(file->d_name) == 1) {
-            tell_udev(owner, file->d_name);
+        known = instance && instance == port_instance(name);
+        if (known && owner && owner->entries < ENTRIES_MAX) {
+            owner->entry[owner->entries++] = (Entry) {
+                .id = id, .instance = instance, .next_instance = instance,
+            };
+        } else if (store_remove(name, instance) == 1 && known) {
+            tell_udev(name);
         }
     }
     closedir(dir);
@@ -256,15 +363,19 @@ static void learn(DescPort *dp, const Record *record)
     } else if (!entry && dp->entries == ENTRIES_MAX) {
         complain(dp, "%s ignored: more than %u ports", name, ENTRIES_MAX);
     } else {
-        put = store_put(name, record->blob, record->length);
+        put = store_put(name, entry ? entry->instance : 0, record->blob,
+                        record->length);
         if (put >= 0) {
             if (!entry) {
                 entry = &dp->entry[dp->entries++];
+                *entry = (Entry) { .id = record->id };
             }
-            *entry = (Entry) { .id = record->id, .confirmed = true };
             if (put > 0) {
-                tell_udev(dp, name);
+                dp->changes--;
+                entry->instance = 0;
             }
+            entry->confirmed = true;
+            entry->next_instance = instance_now(dp, record->id);
             return;
         }
     }
@@ -284,17 +395,23 @@ static void handle_record(DescPort *dp, RecordType type, const Record *record)
     case RECORD_GONE:
         entry = entry_find(dp, record->id);
         if (entry) {
+            if (entry->instance) {
+                gone_remember(dp, entry);
+            }
             entry_remove(dp, entry);
         }
         break;
     default:
         entries_remove(dp, false);
+        if (dp->ended) {
+            forget_gone(dp);
+        }
         /*
          * If there is another end without a beginning, the device was reset
          * and has begun anew, as when the guest had slept.
          */
         entries_doubt(dp);
-        dp->snapshot_done = true;
+        dp->snapshot_done = dp->ended = true;
     }
 }
 
@@ -322,12 +439,14 @@ static void desc_port_retry(DescPort *dp)
     dp->backoff = dp->backoff * 2 < BACKOFF_MAX ? dp->backoff * 2 : BACKOFF_MAX;
 }
 
-/* Opening it brings a new snapshot */
+/* Opening it brings a new snapshot; one that is left alone still is */
 static void desc_port_ask_again(DescPort *dp)
 {
-    if (dp->fd >= 0 && !dp->paused) {
+    if (dp->fd >= 0) {
+        if (!dp->paused) {
+            dp->retry_at = now();
+        }
         desc_port_close(dp);
-        dp->retry_at = now();
     }
 }
 
@@ -356,6 +475,7 @@ static void desc_port_set_closed(Daemon *d, DescPort *dp, bool closed)
 static void desc_port_open(Daemon *d, DescPort *dp)
 {
     char path[PATH_MAX], failure[sizeof(dp->last_failure)];
+    size_t i;
 
     dp->host_closed = false;
     snprintf(path, sizeof(path), "%s/%s", VSER_DEV, dp->name);
@@ -376,8 +496,14 @@ static void desc_port_open(Daemon *d, DescPort *dp)
     dp->last_failure[0] = '\0';
     dp->opened_at = now();
     dp->complaints = 0;
+    dp->ended = false;
+    dp->reads = 0;
     records_reset(&dp->records);
     entries_doubt(dp);
+    for (i = 0; i < dp->entries; i++) {
+        /* What would have been read before it was settled is lost */
+        dp->entry[i].next_instance = dp->entry[i].instance;
+    }
 }
 
 /* Leave the port alone if udev has got more to do from it than it should */
@@ -398,6 +524,20 @@ static void limit_changes(Daemon *d, DescPort *dp)
     }
 }
 
+/*
+ * The port is read to its end, for now. If it held so much that the device had
+ * to wait, what is owed is still to come: a snapshot is what is so.
+ */
+static void desc_port_at_end(DescPort *dp)
+{
+    if (dp->ended && dp->reads > READS_MAX) {
+        desc_port_ask_again(dp);
+    } else {
+        dp->reads = 0;
+        entries_settle(dp);
+    }
+}
+
 /* Take what has come, at most a buffer of it; returns whether any had */
 static bool desc_port_read(Daemon *d, DescPort *dp)
 {
@@ -410,7 +550,12 @@ static bool desc_port_read(Daemon *d, DescPort *dp)
     size_t length;
 
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        bool at_end = errno == EAGAIN;
+
         desc_port_set_closed(d, dp, false);
+        if (at_end) {
+            desc_port_at_end(dp);
+        }
         return false;
     }
     if (got < 0) {
@@ -423,12 +568,15 @@ static bool desc_port_read(Daemon *d, DescPort *dp)
     }
     if (got == 0) {
         /* What the host had begun it will not go on with */
-        records_reset(&dp->records);
-        entries_doubt(dp);
         desc_port_set_closed(d, dp, true);
+        records_reset(&dp->records);
+        entries_settle(dp);
+        entries_doubt(dp);
+        dp->ended = false;
         return false;
     }
     desc_port_set_closed(d, dp, false);
+    dp->reads++;
 
     length = got;
     while ((type = records_next(&dp->records, &data, &length, &record, &err))
@@ -442,6 +590,18 @@ static bool desc_port_read(Daemon *d, DescPort *dp)
     }
     limit_changes(d, dp);
     return true;
+}
+
+/* Take all that has come; a host may not let others have their turn */
+static void desc_port_drain(Daemon *d, DescPort *dp)
+{
+    int i;
+
+    for (i = 0; i < READS_MAX && dp->fd >= 0 && !dp->paused; i++) {
+        if (!desc_port_read(d, dp)) {
+            break;
+        }
+    }
 }
 
 /* Is it a port that speaks records? */
@@ -517,33 +677,37 @@ static void desc_port_gone(Daemon *d, DescPort *dp)
 /* The kernel's events */
 
 /*
- * A port is gone from the guest. If its controller has not said so yet, what
- * is in the store is about the one that went, or about the next one that has
- * its number: that is found out by asking for everything once more.
+ * A port came, changed or went. Where that is our own doing, there is nothing
+ * to do. If it came after its record, the record is its own unless there is
+ * another. If it is not the one that the store's entry is about, even when all
+ * records are read, asking for everything once more tells what it is.
  */
-static void port_removed(Daemon *d, const Uevent *event)
+static void port_event(Daemon *d, const Uevent *event)
 {
     unsigned int device = 0, id = 0;
     DescPort *dp;
     Entry *entry;
-    int i;
 
     port_name_parse(event->port, &device, &id);
     dp = desc_port_of(d, device);
     if (!dp) {
         return;
     }
-    if (strcmp(dp->name, event->port) == 0) {
+    if (event->removed && strcmp(dp->name, event->port) == 0) {
         desc_port_gone(d, dp);
         return;
     }
-    for (i = 0; i < READS_MAX && dp->fd >= 0 && !dp->paused; i++) {
-        if (!desc_port_read(d, dp)) {
-            break;
-        }
-    }
     entry = entry_find(dp, id);
-    if (entry) {
+    if (!entry || entry->instance == port_instance(event->port)) {
+        return;
+    }
+    if (!entry->instance) {
+        entry->next_instance = instance_now(dp, id);
+    }
+    desc_port_drain(d, dp);
+    entry = entry_find(dp, id);
+    if (entry && entry->instance &&
+        entry->instance != port_instance(event->port)) {
         entry_remove(dp, entry);
         desc_port_ask_again(dp);
     }
@@ -578,13 +742,13 @@ static void read_uevents(Daemon *d)
     while ((result = uevent_next(d->uevent, &event)) != UEVENT_NONE) {
         if (result == UEVENT_LOST) {
             look_again(d);
-        } else if (event.removed) {
-            port_removed(d, &event);
+            continue;
+        }
+        dp = event.removed ? NULL : consider(d, event.port);
+        if (dp) {
+            adopt_store(d, dp);
         } else {
-            dp = consider(d, event.port);
-            if (dp) {
-                adopt_store(d, dp);
-            }
+            port_event(d, &event);
         }
     }
 }
@@ -682,7 +846,7 @@ static void run(Daemon *d)
         if (!dp) {
             read_uevents(d);
         } else {
-            desc_port_read(d, dp);
+            desc_port_drain(d, dp);
         }
     }
 }

@@ -20,7 +20,7 @@
 #define VSER_DEV "/dev"
 #endif
 
-/* Of "vser daemon": a file for each port, named as its node, with its blob */
+/* Of "vser daemon": a file for each port, with its blob (store.h) */
 #ifndef VSER_STORE
 #define VSER_STORE "/run/virtio-serial-desc"
 #endif

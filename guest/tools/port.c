@@ -8,6 +8,8 @@
 
 #include "qemu/osdep.h"
 #include <dirent.h>
+#include <inttypes.h>
+#include <sys/stat.h>
 #include "file.h"
 #include "paths.h"
 #include "port.h"
@@ -47,6 +49,15 @@ bool port_name_parse(const char *name, unsigned int *device, unsigned int *id)
     name += 5;
     return parse_number(&name, device) && *name++ == 'p' &&
            parse_number(&name, id) && *name == '\0';
+}
+
+uint64_t port_instance(const char *name)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/%s", VSER_SYSFS, name);
+    return stat(path, &st) == 0 ? st.st_ino : 0;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -112,9 +123,16 @@ static bool read_store(Port *port)
 {
     static uint8_t blob[VIRTIO_SERIAL_DESC_MAX];
     char path[PATH_MAX];
-    ssize_t length = store_get(port->name, blob);
+    uint64_t instance = port_instance(port->name);
+    ssize_t length;
 
-    snprintf(path, sizeof(path), "%s/%s", VSER_STORE, port->name);
+    /* An entry of no instance yet is not to be believed */
+    if (!instance) {
+        return false;
+    }
+    length = store_get(port->name, instance, blob);
+    snprintf(path, sizeof(path), "%s/%s.%" PRIu64, VSER_STORE, port->name,
+             instance);
     if (length < 0) {
         if (errno != ENOENT) {
             vser_error("%s: %s", path, strerror(errno));

@@ -74,6 +74,16 @@ bool port_matches(const Port *port, const PortFilter *filter);
 bool port_name_parse(const char *name, unsigned int *device, unsigned int *id);
 
 /**
+ * port_instance:
+ * @name: "vport2p7"
+ *
+ * Returns: which one of the ports that have had that name is there now: the
+ * inode number of its directory in sysfs, which the kernel does not give to the
+ * next one. 0 if there is none.
+ */
+uint64_t port_instance(const char *name);
+
+/**
  * port_read:
  * @name: "vport2p7"
  * @port: filled if the port has a descriptor; free with port_free()

@@ -9,25 +9,43 @@
 #include "qemu/osdep.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "file.h"
 #include "paths.h"
+#include "port.h"
 #include "store.h"
 #include "vser.h"
 #include "hw/virtio/virtio-serial-desc.h"
 
-static void store_path(char path[PATH_MAX], const char *before,
-                       const char *name, const char *after)
+static void store_path(char path[PATH_MAX], const char *name,
+                       uint64_t instance)
 {
-    snprintf(path, PATH_MAX, "%s/%s%s%s", VSER_STORE, before, name, after);
+    snprintf(path, PATH_MAX, "%s/%s.%" PRIu64, VSER_STORE, name, instance);
 }
 
-ssize_t store_get(const char *name, uint8_t *blob)
+bool store_name_parse(const char *file, char *name, uint64_t *instance)
+{
+    const char *dot = strchr(file, '.');
+    char again[64];
+    unsigned int device, id;
+
+    if (!dot || dot - file >= 32) {
+        return false;
+    }
+    memcpy(name, file, dot - file);
+    name[dot - file] = '\0';
+    *instance = strtoull(dot + 1, NULL, 10);
+    snprintf(again, sizeof(again), "%s.%" PRIu64, name, *instance);
+    return strcmp(again, file) == 0 && port_name_parse(name, &device, &id);
+}
+
+ssize_t store_get(const char *name, uint64_t instance, uint8_t *blob)
 {
     char path[PATH_MAX];
 
-    store_path(path, "", name, "");
+    store_path(path, name, instance);
     return file_read(path, blob, VIRTIO_SERIAL_DESC_MAX);
 }
 
@@ -71,30 +89,47 @@ static bool write_file(const char *path, const uint8_t *blob, size_t length)
     return done == length;
 }
 
-int store_put(const char *name, const uint8_t *blob, size_t length)
+int store_put(const char *name, uint64_t old_instance, const uint8_t *blob,
+              size_t length)
 {
     static uint8_t old[VIRTIO_SERIAL_DESC_MAX];
     char path[PATH_MAX], new[PATH_MAX];
-    ssize_t old_length = store_get(name, old);
+    ssize_t old_length = store_get(name, old_instance, old);
 
     if (old_length == (ssize_t)length && memcmp(old, blob, length) == 0) {
         return 0;
     }
-    store_path(path, "", name, "");
-    store_path(new, ".", name, ".new");
+    store_path(path, name, 0);
+    snprintf(new, sizeof(new), "%s/.%s.new", VSER_STORE, name);
     if (!write_file(new, blob, length) || rename(new, path) < 0) {
         vser_error("%s: %s", new, strerror(errno));
         unlink(new);
         return -1;
     }
+    if (old_instance) {
+        store_remove(name, old_instance);
+    }
     return 1;
 }
 
-int store_remove(const char *name)
+bool store_move(const char *name, uint64_t old, uint64_t new)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+
+    store_path(from, name, old);
+    store_path(to, name, new);
+    if (rename(from, to) < 0) {
+        vser_error("%s: %s", from, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+int store_remove(const char *name, uint64_t instance)
 {
     char path[PATH_MAX];
 
-    store_path(path, "", name, "");
+    store_path(path, name, instance);
     if (unlink(path) == 0) {
         return 1;
     }

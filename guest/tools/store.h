@@ -10,11 +10,20 @@
 #define VSER_STORE_H
 
 #include <dirent.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-/* All take a port's name, "vport2p7", and nothing else for @name. */
+/*
+ * A port's number is used again, and what is known of one port must not be
+ * believed of the next. So an entry is about one instance of a port, as
+ * port_instance() gives it, and its file is "vport2p7.INSTANCE". Instance 0 is
+ * none yet: the host has told of the port before the kernel has it.
+ *
+ * All take a port's name, "vport2p7", and nothing else for @name. An update
+ * leaves one file for each port, if it is not cut off.
+ */
 
 /**
  * store_get:
@@ -22,24 +31,47 @@
  *
  * Returns: the blob's length; -1 and errno, ENOENT if there is none.
  */
-ssize_t store_get(const char *name, uint8_t *blob);
+ssize_t store_get(const char *name, uint64_t instance, uint8_t *blob);
 
 /**
  * store_put:
+ * @old_instance: of what instance the store has an entry now; 0 also where it has none
  * @blob: of @length bytes
  *
- * Have @blob be what the store has for the port, at once for who reads it.
+ * Have @blob be the port's entry, of no instance yet.
  *
- * Returns: 1, 0 if it was there already, -1 after a message.
+ * Returns: 1, 0 if the entry had it already and stays as it is, -1 after a
+ * message.
  */
-int store_put(const char *name, const uint8_t *blob, size_t length);
+int store_put(const char *name, uint64_t old_instance, const uint8_t *blob,
+              size_t length);
+
+/**
+ * store_move:
+ *
+ * Have the entry of instance @old be one of instance @new, at once for who
+ * reads it.
+ *
+ * Returns: false after a message.
+ */
+bool store_move(const char *name, uint64_t old, uint64_t new);
 
 /**
  * store_remove:
  *
- * Returns: 1, 0 if the store had nothing for the port, -1 after a message.
+ * Returns: 1, 0 if the store had no such entry, -1 after a message.
  */
-int store_remove(const char *name);
+int store_remove(const char *name, uint64_t instance);
+
+/**
+ * store_name_parse:
+ * @file: a file's name in the store's directory
+ * @name: 32 bytes, set to the port's name
+ * @instance: set to that of the entry
+ *
+ * Returns: whether it is the name of an entry.
+ */
+bool store_name_parse(const char *file, char *name, uint64_t *instance);
 
 /**
  * store_open:

@@ -363,7 +363,8 @@ class StockTools(Connects):
     def test_usb_id_says_the_same(self):
         """For strings of all kinds, and for interfaces in odd places."""
         strings = [*HOSTILE_STRINGS, 'x' * 126, 'é' * 126, 'x' * 62 + 'é',
-                   '\ufffd', 'a  b\u3000c', '\x0bx', 'x\r\n', 'x', 'x']
+                   '\ufffd', 'a  b\u3000c', '\x0bx', 'x\r\n']
+        strings += ['x'] * (-len(strings) % 3)
         for three in zip(*[iter(strings)] * 3):
             with self.subTest(three), self.plugged(
                     'usb', desc='1209:00ee', desc_manufacturer=three[0],

@@ -227,14 +227,12 @@ class Connect(ToolsTest):
         until(fill, 'nothing goes on')
         os.close(host)
         until(lambda: self.sleeps(process), 'vser does nothing')
-        self.assertGreaterEqual(len(self.finish(process)[0]), 65536)
+        # A pipe holds 16 pages, and not each of them is full
+        self.assertGreater(len(self.finish(process)[0]), 32768)
 
     def test_wait_for_the_store(self):
         process = self.waiting('--wait', '1209:0001:A1')
         host = self.terminal('vport1p5', serial='A1')
-        # The daemon makes a file and renames it
-        (self.store / 'vport1p5').rename(self.store / '.new')
-        (self.store / '.new').rename(self.store / 'vport1p5')
         os.write(host, b'welcome')
         self.assertEqual(process.stdout.read1(100), b'welcome')
         os.close(host)

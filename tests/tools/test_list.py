@@ -230,8 +230,19 @@ class List(ToolsTest):
         self.assertEqual(self.vser('list'), '')
 
     def test_store_without_a_port(self):
-        (self.store / 'vport0p1').write_bytes(make_blob())
+        self.entry('vport0p1').write_bytes(make_blob())
         self.assertEqual(self.vser('list'), '')
+
+    def test_store_of_another_port(self):
+        """The one that had the number before, or that is to have it."""
+        self.port('vport0p1', store=make_blob())
+        self.port('vport0p2', store=make_blob(**UNKNOWN))
+        self.replace('vport0p1')
+        for name in 'vport0p1.0', 'vport0p1', 'vport0p1.':
+            (self.store / name).write_bytes(make_blob())
+        self.assertEqual(self.vser('list'), 'vport0p2: ID fff0:fff0\n')
+        self.vser('udev-id', 'vport0p1', status=NO_PORT)
+        self.vser('connect', '1209:', status=NO_PORT, stderr='no port is')
 
     def test_filters(self):
         self.port('vport0p1', make_blob(0x1209, 1, serial='A 1'))
@@ -366,7 +377,7 @@ class List(ToolsTest):
         self.port('vport0p3', good + bytes(65536))
         self.port('vport0p4', b'')
         self.port('vport0p5')
-        (self.store / 'vport0p5').mkdir()
+        self.entry('vport0p5').mkdir()
         self.port('vport0p6', driver={'descriptors': good[:20]})
         self.port('vport0p7', driver={**Blob(make_blob(serial='x')).sysfs(),
                                       'serial': b'\xff\n'})

@@ -105,7 +105,21 @@ class ToolsTest(unittest.TestCase):
         for file, content in (driver or {}).items():
             (directory / file).write_bytes(content)
         if store is not None:
-            (self.store / port).write_bytes(store)
+            # As the daemon does it
+            (self.store / '.new').write_bytes(store)
+            (self.store / '.new').rename(self.entry(port))
+
+    def entry(self, port):
+        """The file in the store for the port that is there, or is to come."""
+        directory = self.sys / port
+        inode = directory.stat().st_ino if directory.exists() else 0
+        return self.store / f'{port}.{inode}'
+
+    def replace(self, port):
+        """Have another port with that name."""
+        (self.sys / port).rename(self.sys / 'gone')
+        self.port(port)
+        shutil.rmtree(self.sys / 'gone')
 
     def start(self, *args, argv0=None, **more):
         """Start vser with a pipe at each of its three ends."""
