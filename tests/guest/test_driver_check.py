@@ -32,7 +32,7 @@ class DriverCheck(unittest.TestCase):
     def test_against_the_codec(self):
         blobs = sorted((TOP / 'tests/unit/fixtures').glob('*.bin'))
         self.assertTrue(blobs)
-        driver = (make_image(GuestTest.kernel) / 'module/tree/drivers/char/'
+        driver = (make_image('image', GuestTest.kernel) / 'module/tree/drivers/char/'
                   'virtio_console.c').read_text()
         with tempfile.TemporaryDirectory(prefix='driver-check-') as folder:
             with open(os.path.join(folder, 'driver-functions.h'), 'w') as f:

@@ -113,6 +113,8 @@ class ToolsTest(GuestTest):
 class Connects(ToolsTest):
     """No test of its own: what holds for each driver."""
 
+    abstract = True
+
     def connected(self, id='a1', options='', arguments='1209:0001:A1'):
         """Connect to a port, and wait until it is."""
         port = self.port(id)

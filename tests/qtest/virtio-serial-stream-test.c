@@ -1174,7 +1174,8 @@ static const VSerCase cases[] = {
     { "migrate/throttled", test_migrate, (void *)&throttled },
     { "migrate/host-comes-later", test_migrate, (void *)&host_comes_later },
     { "migrate/to-stock", test_migrate, (void *)&to_stock },
-    { "batches", test_batches },
+    /* Over virtio-mmio the interrupt is a line, which QEMU counts otherwise */
+    { "batches", test_batches, .arch = "x86_64" },
     { "console", test_console },
 };
 

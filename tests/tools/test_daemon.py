@@ -184,6 +184,11 @@ class Daemon(ToolsTest):
         host.write(desc(5, BLOBS[5]))
         self.wait_stored({'vport1p5': BLOBS[5]})
         self.wait_change('vport1p5')
+        # And one with another
+        self.replace('vport1p5')
+        host.write(desc(5, BLOBS[6]))
+        self.wait_stored({'vport1p5': BLOBS[6]})
+        self.wait_change('vport1p5')
 
     def behind(self, host, *pieces):
         """The daemon finds all of that when it goes on, and reads it piece by
@@ -216,9 +221,12 @@ class Daemon(ToolsTest):
         self.behind(host, *[gone(9)] * 64, desc(5, BLOBS[5]))
         self.wait_stored({'vport1p5.0': BLOBS[5]})
         until(self.sleeps, 'all is read')
-        self.wait_stored({'vport1p5.0': BLOBS[5]})
+        host.write(desc(6, BLOBS[6]))
+        self.wait_stored({'vport1p5.0': BLOBS[5], 'vport1p6': BLOBS[6]})
+        until(self.sleeps, 'all is read')
+        self.wait_stored({'vport1p5.0': BLOBS[5], 'vport1p6': BLOBS[6]})
         host.write(desc(5, BLOBS[5]) + END)
-        self.wait_stored({'vport1p5': BLOBS[5]})
+        self.wait_stored({'vport1p5': BLOBS[5], 'vport1p6': BLOBS[6]})
         self.assertEqual(self.said(), [])
 
     def test_every_cut(self):
@@ -243,9 +251,12 @@ class Daemon(ToolsTest):
         self.replace('vport1p7')
         (self.store / '.vport1p5.new').write_bytes(b'cut')
         (self.store / 'other').write_bytes(b'not ours')
+        strange = f"{self.entry('vport1p5').name}x"
+        (self.store / strange).write_bytes(b'nor this')
         self.daemon()
         # No port speaks for controller 7
-        others = {'.vport1p5.new': b'cut', 'other': b'not ours'}
+        others = {'.vport1p5.new': b'cut', 'other': b'not ours',
+                  strange: b'nor this'}
         self.wait_stored({'vport1p5': BLOBS[0], 'vport1p6': BLOBS[0], **others})
         self.assertEqual(self.changes('vport7p1'), 'change')
         self.assertEqual(self.changes('vport1p7'), '')
