@@ -111,6 +111,7 @@ typedef enum Shape {
     SINGLE_BYTES,           /* one buffer of one byte at a time */
     LONG_CHAINS,            /* more segments than a system call is given */
     PAGES,                  /* as Linux makes them */
+    LARGEST,                /* more than a socket takes at once */
 } Shape;
 
 typedef enum Actor {
@@ -187,6 +188,9 @@ static unsigned int random_segments(Link *l, uint32_t *lens, uint32_t max)
         break;
     case PAGES:
         lens[0] = MIN(4096, max);
+        return 1;
+    case LARGEST:
+        lens[0] = max;
         return 1;
     case ANY_SHAPE:
         switch (g_rand_int_range(l->rand, 0, 4)) {
@@ -550,6 +554,11 @@ static void test_backend(void *obj, void *arg, QGuestAllocator *alloc)
     link_up(&l, obj, alloc, backend->bytewise ? SINGLE_BYTES : ANY_SHAPE,
             backend);
     run(&l, NULL);
+    finish(&l);
+    if (!backend->bytewise) {
+        l.shape = LARGEST;
+    }
+    throttle(&l);
     finish(&l);
     expect_counter(l.drv->qts, "bytes-to-host", l.to_host.got);
     expect_counter(l.drv->qts, "bytes-to-guest", l.to_guest.got);

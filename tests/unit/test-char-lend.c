@@ -589,14 +589,20 @@ static void test_writev_gone(void)
     g_assert_cmpint(errno, ==, EIO);
 }
 
-/* A chardev that takes three bytes at a time, and one buffer */
+/* A chardev that takes three bytes at a time, one buffer, and five in all */
 #define TYPE_CHARDEV_SHORT  "chardev-short"
 
 static GByteArray *taken;
+static unsigned int refused;
 
 static int short_write(Chardev *chr, const uint8_t *buf, int len)
 {
-    len = MIN(len, 3);
+    len = MIN(MIN(len, 3), 5 - taken->len);
+    if (!len) {
+        refused++;
+        errno = EAGAIN;
+        return -1;
+    }
     g_byte_array_append(taken, buf, len);
     return len;
 }
@@ -619,20 +625,25 @@ static const TypeInfo short_info = {
     .class_init = short_class_init,
 };
 
-/* What follows a buffer that is taken in part has to wait */
+/* All that fits goes, and whoever has no more room has said so himself */
 static void test_writev_short(void)
 {
     Chardev *chr = qemu_chardev_new("chr", TYPE_CHARDEV_SHORT, NULL, NULL,
                                     &error_abort);
     struct iovec iov[] = {
-        { (void *)"ab", 2 }, { (void *)"", 0 }, { (void *)"cdefg", 5 },
-        { (void *)"h", 1 },
+        { (void *)"", 0 }, { (void *)"abcd", 4 }, { (void *)"", 0 },
+        { (void *)"efg", 3 }, { (void *)"h", 1 },
     };
     g_autoptr(Fe) fe = fe_new(chr);
 
     taken = g_byte_array_new();
-    g_assert_cmpint(qemu_chr_fe_writev(&fe->chr, iov, 4), ==, 5);
+    refused = 0;
+    g_assert_cmpint(qemu_chr_fe_writev(&fe->chr, iov, 5), ==, 5);
     g_assert_cmpmem(taken->data, taken->len, "abcde", 5);
+    g_assert_cmpuint(refused, ==, 1);
+    errno = 0;
+    g_assert_cmpint(qemu_chr_fe_writev(&fe->chr, iov, 5), ==, -1);
+    g_assert_cmpint(errno, ==, EAGAIN);
     g_byte_array_unref(taken);
 }
 
