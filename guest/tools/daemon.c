@@ -25,9 +25,6 @@
 #include "uevent.h"
 #include "vser.h"
 
-/* The ports that speak records have names that begin so */
-#define DESC_PORT_PREFIX    "org.qemu.virtio-serial-desc."
-
 /* A controller has at most 511 ports */
 #define ENTRIES_MAX         512
 
@@ -617,7 +614,8 @@ static bool is_desc_port(const Daemon *d, const char *name)
     }
     snprintf(path, sizeof(path), "%s/%s/name", VSER_SYSFS, name);
     return !d->only && file_read_line(path, says, sizeof(says)) > 0 &&
-           strncmp(says, DESC_PORT_PREFIX, strlen(DESC_PORT_PREFIX)) == 0;
+           strncmp(says, VIRTIO_SERIAL_DESC_PORT_PREFIX,
+                   strlen(VIRTIO_SERIAL_DESC_PORT_PREFIX)) == 0;
 }
 
 /* A port is there: use it if it speaks records, as its controller's first */
@@ -860,7 +858,7 @@ static const char help[] =
     "\n"
     "PORT is the name or the node of a port that speaks so, as in vport1p1;\n"
     "without any, every port whose name begins with\n"
-    DESC_PORT_PREFIX " is one.\n";
+    VIRTIO_SERIAL_DESC_PORT_PREFIX " is one.\n";
 
 int vser_daemon(int argc, char **argv)
 {

@@ -144,37 +144,6 @@ static bool read_store(Port *port)
 }
 
 /*
- * Which string indices do the descriptors of parts 1 and 2 use? They may be
- * anything: virtio_serial_desc_check() has the last word, on what is made with
- * the answer.
- */
-static void find_used_strings(const uint8_t *blob, size_t length,
-                              bool used[256])
-{
-    uint8_t bInterfaceClass = 0;
-    const uint8_t *p = blob, *end = blob + length;
-
-    memset(used, 0, 256);
-    for (; end - p >= 2 && p[0] >= 2 && p[0] <= end - p; p += p[0]) {
-        if (p[1] == 0x01 && p[0] >= 18) {           /* device */
-            used[p[14]] = used[p[15]] = used[p[16]] = true;
-        } else if (p[1] == 0x02 && p[0] >= 9) {     /* configuration */
-            used[p[6]] = true;
-            bInterfaceClass = 0;
-        } else if (p[1] == 0x04 && p[0] >= 9) {     /* interface */
-            used[p[8]] = true;
-            bInterfaceClass = p[5];
-        } else if (p[1] == 0x0b && p[0] >= 8) {     /* association */
-            used[p[7]] = true;
-        } else if (p[1] == 0x24 && bInterfaceClass == 0x02 && p[0] > 3 &&
-                   (p[2] == 0x07 || p[2] == 0x0f)) {
-            used[p[3]] = true;  /* CDC Country Selection, Ethernet Networking */
-        }
-    }
-    used[0] = memchr(used + 1, true, 255);
-}
-
-/*
  * Parts 1 and 2 are at @blob, @length bytes long: append the strings. The
  * driver shows four of them; those of other indices become empty ones. Returns
  * the length with them, 0 if there is not room for them.
@@ -199,21 +168,18 @@ static size_t append_strings(const char *name, uint8_t *blob, size_t length)
     const uint8_t *string[256] = { NULL }, *p;
     VirtIOSerialDescInfo info;
     VirtIOSerialDescError err;
-    uint8_t index[4] = { 0 };
+    uint8_t index[4];
     bool used[256];
     size_t i;
 
-    find_used_strings(blob, length, used);
-    for (p = blob; p < blob + length && p[1] != 0x04; p += p[0]) {
-        /* to the first interface */
-    }
-    if (length < 18 || p + 9 > blob + length) {
+    if (!virtio_serial_desc_used_strings(blob, length, used, &err)) {
         return length;          /* the check will say what is wrong */
     }
-    index[0] = blob[14];
-    index[1] = blob[15];
-    index[2] = blob[16];
-    index[3] = p[8];
+    virtio_serial_desc_info(blob, length, &info);
+    index[0] = info.iManufacturer;
+    index[1] = info.iProduct;
+    index[2] = info.iSerialNumber;
+    index[3] = info.iInterface;
 
     /* The codec makes string descriptors of what the driver shows as text */
     for (i = 0; i < 4; i++) {
@@ -319,12 +285,12 @@ void port_free(Port *port)
 const uint8_t *port_string_descriptor(const Port *port, uint8_t index)
 {
     const uint8_t *p = port->blob + port->info.strings_offset;
+    VirtIOSerialDescError err;
     bool used[256];
     unsigned int i;
 
-    find_used_strings(port->blob, port->info.strings_offset, used);
-    /* The LANGIDs may be there without a string */
-    used[0] = port->info.strings_offset < port->length;
+    /* Only a port whose blob is well-formed has got this far */
+    virtio_serial_desc_used_strings(port->blob, port->length, used, &err);
     if (!used[index]) {
         return NULL;
     }

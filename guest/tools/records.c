@@ -7,11 +7,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <linux/virtio_console.h>
 #include "records.h"
-
-/* In a record's control message */
-#define EVENT_PORT_REMOVE   2       /* VIRTIO_CONSOLE_PORT_REMOVE */
-#define END_OF_SNAPSHOT     UINT32_MAX
 
 void records_reset(Records *records)
 {
@@ -46,21 +43,23 @@ static RecordType check_control(const uint8_t *p, Record *record,
     uint16_t event = get_le16(p + 4), value = get_le16(p + 6);
 
     record->id = get_le32(p);
-    if (event != EVENT_PORT_REMOVE && event != VIRTIO_CONSOLE_PORT_DESC) {
+    if (event != VIRTIO_CONSOLE_PORT_REMOVE &&
+        event != VIRTIO_CONSOLE_PORT_DESC) {
         return malformed(err, "event is %u, not %u or %u", event,
-                         EVENT_PORT_REMOVE, VIRTIO_CONSOLE_PORT_DESC);
+                         VIRTIO_CONSOLE_PORT_REMOVE, VIRTIO_CONSOLE_PORT_DESC);
     }
     if (record->id > INT32_MAX &&
-        (record->id != END_OF_SNAPSHOT || event == EVENT_PORT_REMOVE)) {
+        (record->id != VIRTIO_SERIAL_DESC_END ||
+         event == VIRTIO_CONSOLE_PORT_REMOVE)) {
         return malformed(err, "id is %08x, more than 7fffffff", record->id);
     }
-    if (event == EVENT_PORT_REMOVE) {
+    if (event == VIRTIO_CONSOLE_PORT_REMOVE) {
         return RECORD_GONE;
     }
     if (value != 1) {
         return malformed(err, "value is %u, not 1: a blob comes whole", value);
     }
-    return record->id == END_OF_SNAPSHOT ? RECORD_END : RECORD_DESC;
+    return record->id == VIRTIO_SERIAL_DESC_END ? RECORD_END : RECORD_DESC;
 }
 
 /* and what the blob's length and offset say; DESC or END stays what it is */

@@ -35,7 +35,7 @@ ssize_t store_get(const char *name, uint64_t instance, uint8_t *blob);
 
 /**
  * store_put:
- * @old_instance: of what instance the store has an entry now; 0 also where it has none
+ * @old_instance: the instance of which the store has an entry; 0 also for none
  * @blob: of @length bytes
  *
  * Have @blob be the port's entry, of no instance yet.

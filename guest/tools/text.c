@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include "text.h"
+#include "hw/virtio/virtio-serial-desc.h"
 
 /*
  * Not mbrtowc(): a static program in an initramfs has no UTF-8 locale, as that
@@ -15,35 +16,11 @@
  */
 int32_t text_next(const char *text, size_t *size)
 {
-    /* By length: what the first byte begins with, and the first code point */
-    static const struct {
-        uint8_t mask, lead;
-        int32_t first;
-    } forms[] = {
-        { 0x80, 0x00, 0 }, { 0xe0, 0xc0, 0x80 }, { 0xf0, 0xe0, 0x800 },
-        { 0xf8, 0xf0, 0x10000 },
-    };
-    const uint8_t *p = (const uint8_t *)text;
-    size_t length, i;
+    const char *end = text;
+    int32_t c = virtio_serial_desc_utf8_next(&end);
 
-    *size = 1;
-    for (length = 1; length <= 4; length++) {
-        int32_t c = p[0] & ~forms[length - 1].mask;
-
-        if ((p[0] & forms[length - 1].mask) != forms[length - 1].lead) {
-            continue;
-        }
-        for (i = 1; i < length && p[i] >> 6 == 2; i++) {
-            c = c * 64 + p[i] % 64;
-        }
-        if (i < length || c < forms[length - 1].first || c > 0x10ffff ||
-            c >> 11 == 0xd800 >> 11) {
-            return -1;
-        }
-        *size = length;
-        return c;
-    }
-    return -1;
+    *size = c < 0 ? 1 : end - text;
+    return c;
 }
 
 /* Would a terminal do something else with @c than show it where it stands? */

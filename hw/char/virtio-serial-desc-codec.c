@@ -92,12 +92,7 @@ virtio_serial_desc_prop_info[VIRTIO_SERIAL_DESC_NPROPS] = {
 /* ------------------------------------------------------------------ */
 /* Characters */
 
-/*
- * Decode the UTF-8 character at *p, which ends with a NUL, and step over it.
- * Returns the code point, or -1 for what RFC 3629 does not allow; *p then
- * stands where it was.
- */
-static int32_t utf8_next(const char **p)
+int32_t virtio_serial_desc_utf8_next(const char **p)
 {
     static const uint32_t lowest[] = { 0, 0x80, 0x800, 0x10000 };
     const unsigned char *s = (const unsigned char *)*p;
@@ -183,7 +178,7 @@ static bool PRINTF(4, 5) refuse(VirtIOSerialDescError *err,
 
     while (*value) {
         const char *start = value;
-        int32_t c = utf8_next(&value);
+        int32_t c = virtio_serial_desc_utf8_next(&value);
 
         if (used > sizeof(shown) - 16) {
             used += sprintf(shown + used, "...");
@@ -277,7 +272,7 @@ static uint8_t *put_string(uint8_t *dest, VirtIOSerialDescProp prop,
 
     while (*s) {
         size_t at = s - value;
-        int32_t c = utf8_next(&s);
+        int32_t c = virtio_serial_desc_utf8_next(&s);
 
         if (c < 0) {
             refuse(err, prop, value, "invalid UTF-8 at byte %zu; expected "
@@ -703,6 +698,17 @@ bool virtio_serial_desc_check(const uint8_t *blob, size_t length,
     return true;
 }
 
+bool virtio_serial_desc_used_strings(const uint8_t *blob, size_t length,
+                                     bool used[256],
+                                     VirtIOSerialDescError *err)
+{
+    Walk w = { .blob = blob, .length = length, .err = err };
+    bool ok = check_descriptors(&w);
+
+    memcpy(used, w.used, sizeof(w.used));
+    return ok;
+}
+
 /* ------------------------------------------------------------------ */
 /* Read */
 
@@ -806,7 +812,7 @@ void virtio_serial_desc_name(const uint8_t *blob, size_t length,
     }
     while (*s) {
         const char *start = s;
-        int32_t c = utf8_next(&s);
+        int32_t c = virtio_serial_desc_utf8_next(&s);
         size_t size = s - start;
 
         if (used + size > room) {

@@ -30,9 +30,6 @@
 
 OBJECT_DECLARE_SIMPLE_TYPE(VirtIOSerialDescPort, VIRTIO_SERIAL_DESC_PORT)
 
-/* Ends a snapshot, where otherwise the number of a port is */
-#define END_OF_SNAPSHOT     UINT32_MAX
-
 /* Bytes of a record before the blob */
 #define RECORD_HEADER       (sizeof(struct virtio_console_control) + \
                              sizeof(struct virtio_console_port_desc))
@@ -74,7 +71,7 @@ static uint32_t max_ports(VirtIOSerialDescPort *dp)
     return dp->parent_obj.vser->bus.max_nr_ports;
 }
 
-/* The port that has number @id, NULL if there is none or it has no descriptor */
+/* The port @id, NULL if there is none or it has no descriptor */
 static VirtIOSerialPort *described_port(VirtIOSerialDescPort *dp, uint32_t id)
 {
     VirtIOSerialPort *port = dp->parent_obj.vser->control.slots[id].port;
@@ -128,7 +125,7 @@ static bool add_record(VirtIOSerialDescPort *dp)
         return true;
     }
     if (dp->cursor == max) {
-        add_desc(dp, END_OF_SNAPSHOT, NULL, 0);
+        add_desc(dp, VIRTIO_SERIAL_DESC_END, NULL, 0);
         dp->cursor++;
         return true;
     }

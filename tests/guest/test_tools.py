@@ -567,7 +567,9 @@ class HostileRecords(ToolsTest):
         end = desc(3, self.blob) + END
         for _ in range(TIMEOUT):
             port.socket.sendall(end)
-            if not self.guest.run('sleep 0.5; lsvser | grep -q vport0p3',
-                                  check=False).status:
+            if not self.guest.run(
+                    'n=200; until lsvser | grep -q vport0p3; do'
+                    ' n=$((n - 1)); [ $n -gt 0 ] || exit 1; done',
+                    check=False).status:
                 break
         self.check('vport0p3')

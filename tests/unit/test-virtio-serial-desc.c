@@ -1175,6 +1175,70 @@ static void test_info(void)
     g_assert_true(oracle_verify(b.data, b.length, NULL));
 }
 
+/* Which indices are used is known before the strings are there */
+static void test_used_strings(void)
+{
+    g_auto(Blob) b = blob_from_hex(RICH);
+    VirtIOSerialDescInfo info;
+    VirtIOSerialDescError err;
+    bool used[256];
+    int i;
+
+    virtio_serial_desc_info(b.data, b.length, &info);
+    g_assert_cmpuint(info.strings_offset, <, b.length);
+    g_assert_true(virtio_serial_desc_used_strings(b.data, info.strings_offset,
+                                                  used, &err));
+    for (i = 0; i < 256; i++) {
+        g_assert_cmpint(used[i], ==, i == 0 || (i >= 2 && i <= 9) || i == 254);
+    }
+    g_assert_false(virtio_serial_desc_used_strings(b.data,
+                                                   info.strings_offset - 1,
+                                                   used, &err));
+
+    blob_free(&b);
+    b = blob_from_hex(BARE("01") VENDOR_PORT("ff 00 00", "00"));
+    g_assert_true(virtio_serial_desc_used_strings(b.data, b.length, used,
+                                                  &err));
+    g_assert_null(memchr(used, true, sizeof(used)));
+}
+
+/* ------------------------------------------------------------------ */
+
+typedef struct Utf8Case {
+    const char *name;
+    const char *text;
+    int32_t c;
+} Utf8Case;
+
+static const Utf8Case utf8_cases[] = {
+    { "1-byte", "\x7f", 0x7f },
+    { "2-bytes-lowest", "\xc2\x80", 0x80 },
+    { "2-bytes-highest", "\xdf\xbf", 0x7ff },
+    { "3-bytes-lowest", "\xe0\xa0\x80", 0x800 },
+    { "3-bytes-highest", "\xef\xbf\xbf", 0xffff },
+    { "4-bytes-lowest", "\xf0\x90\x80\x80", 0x10000 },
+    { "4-bytes-highest", "\xf4\x8f\xbf\xbf", 0x10ffff },
+    { "2-bytes-overlong", "\xc1\xbf", -1 },
+    { "3-bytes-overlong", "\xe0\x9f\xbf", -1 },
+    { "4-bytes-overlong", "\xf0\x8f\xbf\xbf", -1 },
+    { "too-high", "\xf4\x90\x80\x80", -1 },
+    { "5-bytes", "\xf8\x88\x80\x80\x80", -1 },
+    { "surrogate-first", "\xed\xa0\x80", -1 },
+    { "surrogate-last", "\xed\xbf\xbf", -1 },
+    { "tail-alone", "\x80", -1 },
+    { "cut", "\xe0\xa0", -1 },
+    { "cut-by-ascii", "\xe0\xa0z", -1 },
+};
+
+static void test_utf8(gconstpointer opaque)
+{
+    const Utf8Case *t = opaque;
+    const char *p = t->text;
+
+    g_assert_cmphex(virtio_serial_desc_utf8_next(&p), ==, t->c);
+    g_assert_cmpint(p - t->text, ==, t->c < 0 ? 0 : strlen(t->text));
+}
+
 /* ------------------------------------------------------------------ */
 
 #define FFFD    "\xef\xbf\xbd"      /* U+FFFD */
@@ -1512,6 +1576,9 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-serial-desc/damage/at-random",
                     test_damage_at_random);
     g_test_add_func("/virtio-serial-desc/info/words", test_info);
+    g_test_add_func("/virtio-serial-desc/info/used-strings",
+                    test_used_strings);
+    ADD_CASES("utf8", utf8_cases, test_utf8);
     ADD_CASES("string", string_cases, test_string);
     g_test_add_func("/virtio-serial-desc/string/size", test_string_size);
     g_test_add_func("/virtio-serial-desc/string/sparse", test_string_sparse);

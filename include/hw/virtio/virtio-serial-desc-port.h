@@ -16,9 +16,6 @@ typedef struct VirtIOSerial VirtIOSerial;
 
 #define TYPE_VIRTIO_SERIAL_DESC_PORT "virtserialdesc"
 
-/* What the name of such a port begins with; the lowest free number follows */
-#define VIRTIO_SERIAL_DESC_PORT_PREFIX "org.qemu.virtio-serial-desc."
-
 /*
  * A port with number @id of @vser came or went. Readers are told before the
  * driver hears of it over the control queue, so that in a guest whose reader

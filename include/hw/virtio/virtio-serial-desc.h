@@ -41,6 +41,14 @@ struct virtio_console_port_desc {
     uint8_t data[];     /* to the end of the message, at least one byte */
 };
 
+/*
+ * virtserialdesc sends the same as records on a data port: what begins that
+ * port's name, before a number, and what stands for a port's number in the
+ * record that ends a snapshot.
+ */
+#define VIRTIO_SERIAL_DESC_PORT_PREFIX  "org.qemu.virtio-serial-desc."
+#define VIRTIO_SERIAL_DESC_END          0xffffffffu
+
 /* The longest blob, in bytes */
 #define VIRTIO_SERIAL_DESC_MAX          65535
 
@@ -142,6 +150,20 @@ size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
 bool virtio_serial_desc_check(const uint8_t *blob, size_t length,
                               VirtIOSerialDescError *err);
 
+/**
+ * virtio_serial_desc_used_strings:
+ * @blob: bytes from anywhere, which may end where the strings begin
+ * @length: how many
+ * @used: filled with the string indices that are used, and with whether index 0
+ *        is to be there or something is in its place
+ * @err: filled on failure with the rule that is broken and the offset
+ *
+ * Returns: whether parts 1 and 2 are well-formed.
+ */
+bool virtio_serial_desc_used_strings(const uint8_t *blob, size_t length,
+                                     bool used[256],
+                                     VirtIOSerialDescError *err);
+
 /* What a blob says: its device descriptor and its first interface */
 typedef struct VirtIOSerialDescInfo {
     uint16_t bcdUSB, idVendor, idProduct, bcdDevice;
@@ -156,7 +178,7 @@ typedef struct VirtIOSerialDescInfo {
 
 /**
  * virtio_serial_desc_info:
- * @blob: a well-formed blob
+ * @blob: a well-formed blob, or parts 1 and 2 of one
  * @length: its length in bytes
  * @info: filled
  */
@@ -181,6 +203,15 @@ void virtio_serial_desc_info(const uint8_t *blob, size_t length,
  */
 size_t virtio_serial_desc_string(const uint8_t *blob, size_t length,
                                  uint8_t index, char *dest);
+
+/**
+ * virtio_serial_desc_utf8_next:
+ * @p: a character of UTF-8, which a NUL follows sooner or later; moved on
+ *
+ * Returns: the code point, or -1 for what RFC 3629 does not allow; @p then
+ * stands where it was.
+ */
+int32_t virtio_serial_desc_utf8_next(const char **p);
 
 /* A name is a file name in the guest (NAME_MAX), here with its NUL, in bytes */
 #define VIRTIO_SERIAL_DESC_NAME_SIZE    256
