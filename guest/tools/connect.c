@@ -70,26 +70,6 @@ typedef struct Watch {
     struct pollfd pfd[2];
 } Watch;
 
-static bool watch_begin(Watch *w)
-{
-    int inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    int uevent = uevent_open();
-
-    w->pfd[0] = (struct pollfd) { .fd = uevent, .events = POLLIN };
-    w->pfd[1] = (struct pollfd) { .fd = inotify, .events = POLLIN };
-    /* The store is there when the daemon was; else the kernel tells */
-    if (inotify >= 0) {
-        inotify_add_watch(inotify, VSER_DEV, IN_CREATE | IN_ATTRIB |
-                          IN_MOVED_TO);
-        inotify_add_watch(inotify, VSER_STORE, IN_MOVED_TO);
-    }
-    if (uevent < 0 && inotify < 0) {
-        vser_error("can't wait for a port: %s", strerror(errno));
-        return false;
-    }
-    return true;
-}
-
 static void watch_end(Watch *w)
 {
     int i;
@@ -99,6 +79,26 @@ static void watch_end(Watch *w)
             close(w->pfd[i].fd);
         }
     }
+}
+
+static bool watch_begin(Watch *w)
+{
+    int uevent = uevent_open();
+    int inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+
+    w->pfd[0] = (struct pollfd) { .fd = uevent, .events = POLLIN };
+    w->pfd[1] = (struct pollfd) { .fd = inotify, .events = POLLIN };
+    if (inotify < 0 ||
+        inotify_add_watch(inotify, VSER_DEV, IN_CREATE | IN_ATTRIB |
+                          IN_MOVED_TO) < 0) {
+        /* To wait for what we would not hear of could be forever */
+        vser_error("can't watch %s: %s", VSER_DEV, strerror(errno));
+        watch_end(w);
+        return false;
+    }
+    /* The store is there when the daemon was; else the kernel tells */
+    inotify_add_watch(inotify, VSER_STORE, IN_MOVED_TO);
+    return true;
 }
 
 /* Is there news of a port? All that there is is taken. */

@@ -7,6 +7,7 @@
 import contextlib
 import os
 import pathlib
+import resource
 import subprocess
 import tempfile
 import threading
@@ -259,6 +260,14 @@ class Connect(ToolsTest):
         self.assertEqual(process.stdout.read1(100), b'welcome')
         self.assertEqual(self.finish(process), (
             b'', f'vser: {node}: Permission denied; waiting\n'))
+
+    def test_wait_without_news(self):
+        """What can't hear of a port must not wait for it."""
+        process = self.start('connect', '--wait', '1209:0001',
+                             preexec_fn=lambda: resource.setrlimit(
+                                 resource.RLIMIT_NOFILE, (4, 4)))
+        self.assertIn(f"can't watch {self.dev}: Too many open files",
+                      self.finish(process, FAILED)[1])
 
     def test_wait_in_vain(self):
         for option in '--wait=0', '--wait=0.2', '-w0':
