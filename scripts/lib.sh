@@ -43,6 +43,30 @@ run_logged() {
     fi
 }
 
+# show_failure LOG: what may tell why, from the end of the log of a test program
+show_failure() {
+    grep -v '^ok \|^# Start\|^# End\|^# starting' "$1" | tail -n 25 |
+        cut -c 1-1000 | sed 's/^/  | /'
+}
+
+# case_of NAME CMD...: one test that is a command. Say how it went and count it in
+# $passed or $failed; its output is in build/log/, by its name. Returns whether
+# it passed.
+case_of() {
+    local name=$1 log=$BUILD/log/${1//\//-}.log
+    shift
+    # In braces, so that the shell's word on a signal goes to the log too
+    if { "$@"; } >"$log" 2>&1 </dev/null; then
+        echo "ok $name"
+        passed=$((passed + 1))
+    else
+        echo "not ok $name: the whole log is ${log#"$TOP"/}"
+        failed=$((failed + 1))
+        show_failure "$log"
+        return 1
+    fi
+}
+
 # need_packages PKG...: install what is missing with apt-get; without root,
 # name it and stop.
 need_packages() {
@@ -213,6 +237,17 @@ overlay_files() {
 tree_git() {
     git -C "$1" -c user.name=setup -c user.email=setup@localhost \
         -c commit.gpgsign=false -c core.autocrlf=false "${@:2}"
+}
+
+# qemu_source TREE SERIES: have TREE, which is made if it is ours, be the source
+# with our patches and new files
+qemu_source() {
+    local tree=$1 series=$2
+    [ "$tree" != "$BUILD/qemu-$series" ] || [ -e "$tree.version" ] ||
+        fetch_source qemu "$series" "$tree"
+    qemu_repository "$tree"
+    qemu_patches "$tree" "$series"
+    qemu_overlay "$tree"
 }
 
 # qemu_repository TREE: have TREE be a git repository with a tag "pristine".
