@@ -6,7 +6,8 @@ usage: bench_guest_pipe.py [--quick] OUT VERSION:STOCK:OURS...
 For each VERSION of QEMU OUT gets guest-pipe-VERSION.md, and
 guest-pipe-VERSION.csv with every run's figures.
 
-Two guests alike, one on each QEMU, have Debian's kernel and its own driver.
+Two guests alike, one on each QEMU and new in each round, have Debian's kernel
+and its own driver.
 Their CPUs are emulated, so most of the time is the guest's: what is seen here
 is what is left of the difference where the guest is slow.
 
@@ -15,6 +16,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -22,8 +24,7 @@ import time
 
 sys.dont_write_bytecode = True
 from bench import load, machine, table, write_csv       # noqa: E402
-from bench_guest import (MIB, compare, in_turn, receive,    # noqa: E402
-                         say, send)
+from bench_guest import MIB, compare, receive, say, send    # noqa: E402
 from guestlib import Guest, Port                        # noqa: E402
 
 # What the program in the guest reads or writes at a time, and bytes in a run
@@ -35,27 +36,45 @@ WAYS = [("host to guest", receive,
          f"dd if=/dev/zero of={NODE} bs=%d iflag=count_bytes count={{}}")]
 
 
-def pipe(stock, ours, out, version, quick):
-    rounds = 1 if quick else 9
-    rows, lines = [], []
-    with Guest(stock, driver="stock", ports=[Port("p", name="bench")]) as a, \
-            Guest(ours, driver="stock", ports=[Port("p", name="bench")]) as b:
-        guests = {"stock": a, "ours": b}
-        for guest in guests.values():
-            guest.wait_for(NODE)
+def guest(qemu):
+    return Guest(qemu, driver="stock", ports=[Port("p", name="bench")])
+
+
+def one_round(number, qemus, quick):
+    """
+    Rows of two new guests. The one that is started first is the faster one, by
+    half with the smallest chunk and whatever QEMU it is, so they take turns in
+    that as well.
+    """
+    names = list(qemus)[::-1 if number % 2 else 1]
+    rows = []
+    with contextlib.ExitStack() as stack:
+        guests = {name: stack.enter_context(guest(qemus[name]))
+                  for name in names}
+        for name in names:
+            guests[name].wait_for(NODE)
         for way, measure, command in WAYS:
             for chunk, size in CHUNKS.items():
                 size //= 8 if quick else 1
-                say(f"QEMU {version}, guest, {way}, {chunk} bytes ...")
-                more = in_turn(rounds, {
-                    name: lambda guest=guest: measure(
-                        guest, guest.ports["p"], command % chunk, size)
-                    for name, guest in guests.items()})
-                lines += [[way, chunk, *line]
-                          for line in compare(more, "stock")]
-                rows += [{"way": way, "chunk": chunk, "bytes": size, **row}
-                         for row in more]
+                rows += [{"way": way, "chunk": chunk, "bytes": size,
+                          "round": number, "variant": name,
+                          "value": measure(guests[name],
+                                           guests[name].ports["p"],
+                                           command % chunk, size)}
+                         for name in names]
+    return rows
+
+
+def pipe(stock, ours, out, version, quick):
+    rounds = 1 if quick else 10
+    rows = []
+    for number in range(rounds):
+        say(f"QEMU {version}, guest, round {number + 1} of {rounds} ...")
+        rows += one_round(number, {"stock": stock, "ours": ours}, quick)
     write_csv(os.path.join(out, f"guest-pipe-{version}.csv"), rows)
+    lines = [[way, chunk, *line] for way, _, _ in WAYS for chunk in CHUNKS
+             for line in compare([row for row in rows if row["way"] == way and
+                                  row["chunk"] == chunk], "stock")]
     return (f"{rounds} rounds. Median (least to most); ratios are taken "
             "within a round.\n\n" +
             table(["way", "chunk in the guest, bytes", "QEMU", "MB/s",

@@ -131,11 +131,17 @@ def number(value):
 
 
 def quartiles(values):
+    """The first one, the median, the third one"""
+    if len(values) < 2:
+        return values * 3
+    return statistics.quantiles(values, n=4, method="inclusive")
+
+
+def spread(values):
     """The median and, in brackets, the first and the third quartile"""
-    values = sorted(values)
     if len(values) < 2:
         return number(values[0]) if values else ""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    low, middle, high = quartiles(values)
     return f"{number(middle)} ({number(low)} to {number(high)})"
 
 
@@ -195,9 +201,9 @@ def streams(figures, ports, chunks):
             case = f"{way}:{chunk}"
             lines.append(
                 [name, size(chunk)] +
-                [quartiles(figures.values(subject, ports, case, speed))
+                [spread(figures.values(subject, ports, case, speed))
                  for subject in (STOCK, OURS, SOCKET)] +
-                [quartiles(figures.ratios(OURS, base, ports, case, speed))
+                [spread(figures.ratios(OURS, base, ports, case, speed))
                  for base in (STOCK, SOCKET)])
     return table(["way", "chunk", "stock, MB/s", "ours, MB/s", "socket, MB/s",
                   "ours : stock", "ours : socket"], lines)
@@ -212,7 +218,7 @@ def costs(figures, ports, chunks):
                 [name, size(chunk)] +
                 [number(figures.median(subject, ports, case, cpu))
                  for subject in (STOCK, OURS, SOCKET)] +
-                [quartiles(figures.ratios(OURS, STOCK, ports, case, cpu))] +
+                [spread(figures.ratios(OURS, STOCK, ports, case, cpu))] +
                 [f"{figures.median(subject, ports, case, busy):.0%}"
                  for subject in (STOCK, OURS)] +
                 [f"{figures.system_calls(subject, ports, case) or 0:,.0f}"
@@ -229,9 +235,9 @@ def awkward(figures):
     lines = []
     for case, what in AWKWARD.items():
         lines.append([WAYS[case.split(":")[0]], what] +
-                     [quartiles(figures.values(subject, 1, case, speed))
+                     [spread(figures.values(subject, 1, case, speed))
                       for subject in (STOCK, OURS)] +
-                     [quartiles(figures.ratios(OURS, STOCK, 1, case, figure))
+                     [spread(figures.ratios(OURS, STOCK, 1, case, figure))
                       for figure in (speed, cpu)])
     return table(["way", "the ring has", "stock, MB/s", "ours, MB/s",
                   "ours : stock", "CPU, ours : stock"], lines)
@@ -246,10 +252,10 @@ def round_trips(figures):
             lines.append([f"{plural(ports)}, {load_name}", size(int(chunk))])
             for quantile in "p50_us", "p99_us":
                 lines[-1] += [
-                    quartiles(figures.values(subject, ports, case,
+                    spread(figures.values(subject, ports, case,
                                              lambda row: row[quantile]))
                     for subject in (STOCK, OURS, SOCKET)]
-                lines[-1].append(quartiles(figures.ratios(
+                lines[-1].append(spread(figures.ratios(
                     OURS, STOCK, ports, case, lambda row: row[quantile])))
     return table(["ports", "bytes"] +
                  [f"{q} {what}" for q in ("p50", "p99") for what in
@@ -257,40 +263,46 @@ def round_trips(figures):
                  lines)
 
 
-def middle(values):
-    """Where no byte came in any pair there is nothing to compare"""
-    return statistics.median(values) if values else 0
-
-
 def verdicts(figures, chunks):
     """Lines that say of each target of the design where it is reached."""
     lines = []
 
-    def judge(what, values, reached, digits=2):
-        met = [name for name, value in values if reached(value)]
-        missed = [f"{name} ({value:.{digits}f})" for name, value in values
-                  if not reached(value)]
+    def judge(what, ratios, target, most=False):
+        """
+        @ratios: lists by name, whose medians are to be at least @target, or at
+        most. Where the target is between the quartiles this run can't tell.
+        """
+        met, missed, unclear = [], [], []
+        for name, values in ratios:
+            # Where no byte came in any pair there is nothing to compare
+            low, middle, high = quartiles(values) if values else (0, 0, 0)
+            if middle <= target if most else middle >= target:
+                met.append(name)
+            elif low <= target <= high:
+                unclear.append(f"{name} ({middle:.2f})")
+            else:
+                missed.append(f"{name} ({middle:.2f})")
         lines.append(f"{what}: reached at {', '.join(met) or 'none'}" +
-                     (f"; MISSED at {', '.join(missed)}" if missed else ""))
+                     "".join(f"; {word} at {', '.join(names)}"
+                             for word, names in (("not to be told", unclear),
+                                                 ("MISSED", missed)) if names))
 
     for ports in PORTS:
         for way, name in WAYS.items():
             for base, least in zip((STOCK, SOCKET), TARGETS[way]):
-                values = [(size(chunk), middle(
-                    figures.ratios(OURS, base, ports, f"{way}:{chunk}",
-                                   speed))) for chunk in chunks]
                 judge(f"{name}, {plural(ports)}, at least {least} x {base}",
-                      values, lambda value, least=least: value >= least)
+                      [(size(chunk), figures.ratios(OURS, base, ports,
+                                                    f"{way}:{chunk}", speed))
+                       for chunk in chunks], least)
     for quantile in "p50_us", "p99_us":
-        values = [(f"{plural(ports)}, {case}", middle(figures.ratios(
-            OURS, STOCK, ports, case, lambda row: row[quantile])))
-            for ports, cases in ROUND_TRIPS.items() for case in cases]
-        judge(f"round trip {quantile[:3]}, at most stock's", values,
-              lambda value: value <= 1)
+        judge(f"round trip {quantile[:3]}, at most stock's",
+              [(f"{plural(ports)}, {case}", figures.ratios(
+                  OURS, STOCK, ports, case, lambda row: row[quantile]))
+               for ports, cases in ROUND_TRIPS.items() for case in cases],
+              1, most=True)
     judge("guests with awkward buffers, at least stock's speed",
-          [(f"{case} {what}", middle(figures.ratios(
-              OURS, STOCK, 1, case, speed)))
-           for case, what in AWKWARD.items()], lambda value: value >= 1)
+          [(f"{case} {what}", figures.ratios(OURS, STOCK, 1, case, speed))
+           for case, what in AWKWARD.items()], 1)
     copied = sum(row["copied"] for row in figures.rows
                  if row["subject"] == OURS and "ping" not in row["case"])
     lines.append(f"bytes copied in all, target 0: {copied:,.0f}: "
@@ -317,9 +329,7 @@ def plot(figures, path, title, chunks):
                 for chunk in chunks:
                     values = figures.values(subject, ports, f"{way}:{chunk}",
                                             speed)
-                    low, middle, high = (
-                        statistics.quantiles(values, n=4, method="inclusive")
-                        if len(values) > 1 else values * 3)
+                    low, middle, high = quartiles(values)
                     script.append(f"{chunk} {middle} {low} {high}")
                 script.append("EOD")
                 curves.append(f"${subject} with yerrorlines title '{subject}'")
