@@ -274,12 +274,12 @@ static void desc_port_unrealize(DeviceState *dev)
 
 /* QEMU 10.1 made it const */
 #if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR == 0
-#define CLASS_DATA void
+typedef void ClassData;
 #else
-#define CLASS_DATA const void
+typedef const void ClassData;
 #endif
 
-static void desc_port_class_init(ObjectClass *klass, CLASS_DATA *data)
+static void desc_port_class_init(ObjectClass *klass, ClassData *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
     VirtIOSerialPortClass *k = VIRTIO_SERIAL_PORT_CLASS(klass);

@@ -2,7 +2,8 @@
  * QTest testcase for virtio-serial: the control queue loses nothing
  *
  * What the device owes the driver is paid whenever there is a buffer for it,
- * through plugging, connections, resets and migration.
+ * through plugging, connections, resets and migration. Each case is about ports
+ * of any kind, its argument: what they say of themselves is owed as well.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -13,11 +14,161 @@
 #include <glib/gstdio.h>
 #include "libqtest-single.h"
 #include "qemu/module.h"
-#include "qobject/qdict.h"
 #include "libqos/virtio-serial.h"
-#include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_ring.h"
-#include "virtio-serial-utils.h"
+#include "virtio-serial-control-test.h"
+
+/*
+ * Ports on the command line: $ begins what the kind of port is given
+ */
+
+/* Open, as is what has the chardev c0 or c1 */
+#define CONSOLE_0(who) \
+    "-chardev ringbuf,id=c0 -chardev ringbuf,id=c1 " \
+    "-device virtconsole,bus=vser0.0,id=port0,nr=0,chardev=c0,$" who " "
+
+#define CONSOLE_AND_PORT \
+    CONSOLE_0("0") PORT(1, "chardev=c1,$1")
+
+#define MIXED_PORTS \
+    CONSOLE_0("console") PORT(2, "chardev=c1,$open") PORT(1, "name=plain") \
+    "-device virtserialport,bus=vser0.0,id=port4,nr=4 " PORT(3, "$closed")
+
+/*
+ * Order of events
+ */
+
+static void expect_mixed_ports(QVSerDriver *drv)
+{
+    vser_expect_add(drv, 0);
+    vser_expect_add(drv, 2);
+    vser_expect_add(drv, 1);
+    vser_expect_add(drv, 4);
+    vser_expect_add(drv, 3);
+}
+
+/* All that is told of an open console with number 0, from PORT_READY on */
+static void expect_console(QVSerDriver *drv, const VSerKind *kind,
+                           const char *who)
+{
+    vser_expect_console(drv, 0);
+    vser_expect_identity(drv, kind, 0, who);
+    vser_expect_open(drv, 0, true);
+}
+
+/* A port at a time: each is told what it is before the driver goes on */
+static void test_order(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 8, LARGE);
+
+    vser_expect_nothing(drv);
+    vser_device_ready(drv);
+    expect_mixed_ports(drv);
+    vser_expect_nothing(drv);
+
+    vser_port_ready(drv, 0);
+    expect_console(drv, kind, "console");
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 2);
+    vser_expect_identity(drv, kind, 2, "open");
+    vser_expect_open(drv, 2, true);
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 1);
+    vser_expect_name(drv, 1, "plain");
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 4);
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 3);
+    vser_expect_identity(drv, kind, 3, "closed");
+    vser_expect_nothing(drv);
+}
+
+/* Several ports owed at once, and no buffer: first come, first served */
+static void test_first_come(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
+
+    drv->keep = true;
+    vser_restart(drv, 5, 64);
+    vser_device_ready(drv);
+    expect_mixed_ports(drv);
+    vser_port_ready(drv, 3);
+    vser_port_ready(drv, 1);
+    vser_port_ready(drv, 0);
+    vser_expect_nothing(drv);
+
+    drv->keep = false;
+    qvser_give_back(drv);
+    vser_expect_identity(drv, kind, 3, "closed");
+    vser_expect_name(drv, 1, "plain");
+    expect_console(drv, kind, "console");
+    vser_expect_nothing(drv);
+}
+
+/* What a driver says of ports that it has not been told of means nothing */
+static void test_unknown_ports(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 4, LARGE);
+
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    vser_port_ready(drv, 2);
+    vser_port_ready(drv, 0x10000);
+    vser_port_ready(drv, VIRTIO_CONSOLE_BAD_ID);
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 1);
+    vser_expect_identity(drv, kind, 1, "A");
+    vser_expect_nothing(drv);
+}
+
+/* A driver that asks again, in the middle, is told from the start */
+static void test_ask_again(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
+
+    drv->keep = true;
+    vser_restart(drv, 2, LARGE);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 0);
+    vser_port_ready(drv, 0);
+    vser_expect_console(drv, 0);
+    vser_expect_nothing(drv);
+
+    drv->keep = false;
+    vser_port_ready(drv, 0);
+    qvser_give_back(drv);
+    expect_console(drv, kind, "0");
+    vser_expect_nothing(drv);
+    vser_port_ready(drv, 0);
+    expect_console(drv, kind, "0");
+    vser_expect_nothing(drv);
+}
+
+/* A driver that is told no more than the name gets it cut to its buffer */
+static void test_cut_name(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, &vser_plain);
+    g_autofree char *name = g_strconcat(kind->name, "long-enough", NULL);
+    uint32_t whole = sizeof(struct virtio_console_control) + strlen(name) + 1;
+    const uint32_t sizes[] = { 8, 9, 16, whole - 1, whole, whole + 1 };
+    int i;
+
+    kind->plug(drv->qts, 1, "long-enough", NULL);
+    for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+        vser_restart(drv, 1, sizes[i]);
+        vser_device_ready(drv);
+        vser_expect_add(drv, 1);
+        vser_port_ready(drv, 1);
+        vser_expect_name(drv, 1, name);
+        vser_expect_nothing(drv);
+    }
+    vser_unplug(drv->qts, 1);
+}
 
 /*
  * Plugging and unplugging
@@ -25,14 +176,15 @@
 
 static void test_hotplug(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 2, LARGE);
 
     vser_device_ready(drv);
     vser_expect_nothing(drv);
-    vser_plug_described(drv->qts, 5, "hot");
+    kind->plug(drv->qts, 5, "hot", NULL);
     vser_expect_add(drv, 5);
     vser_port_ready(drv, 5);
-    vser_expect_identity(drv, 5, "hot");
+    vser_expect_identity(drv, kind, 5, "hot");
     vser_plug(drv->qts, 6, "name", "plain", NULL);
     vser_expect_add(drv, 6);
     vser_port_ready(drv, 6);
@@ -56,18 +208,19 @@ static void test_hotplug(void *obj, void *arg, QGuestAllocator *alloc)
 /* What a driver has heard of by DEVICE_READY it does not hear of again */
 static void test_plug_early(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 2, LARGE);
 
-    vser_plug_described(drv->qts, 2, "gone");
+    kind->plug(drv->qts, 2, "gone", NULL);
     vser_unplug(drv->qts, 2);
-    vser_plug_described(drv->qts, 1, "A");
+    kind->plug(drv->qts, 1, "A", NULL);
     vser_expect_add(drv, 2);
     vser_expect_remove(drv, 2);
     vser_expect_add(drv, 1);
     vser_device_ready(drv);
     vser_expect_nothing(drv);
     vser_port_ready(drv, 1);
-    vser_expect_identity(drv, 1, "A");
+    vser_expect_identity(drv, kind, 1, "A");
     vser_expect_nothing(drv);
     vser_unplug(drv->qts, 1);
 }
@@ -78,10 +231,11 @@ static void test_plug_early(void *obj, void *arg, QGuestAllocator *alloc)
  */
 static void test_asleep(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
 
-    vser_plug_described(drv->qts, 1, "stays");
-    vser_plug_described(drv->qts, 2, "goes");
+    kind->plug(drv->qts, 1, "stays", NULL);
+    kind->plug(drv->qts, 2, "goes", NULL);
     vser_restart(drv, 4, LARGE);
     vser_device_ready(drv);
     vser_expect_add(drv, 1);
@@ -91,13 +245,13 @@ static void test_asleep(void *obj, void *arg, QGuestAllocator *alloc)
     vser_restart(drv, 4, LARGE);
     vser_expect_nothing(drv);
     vser_port_ready(drv, 1);
-    vser_expect_identity(drv, 1, "stays");
+    vser_expect_identity(drv, kind, 1, "stays");
     vser_port_ready(drv, 2);
     vser_expect_remove(drv, 2);
-    vser_plug_described(drv->qts, 3, "comes");
+    kind->plug(drv->qts, 3, "comes", NULL);
     vser_expect_add(drv, 3);
     vser_port_ready(drv, 3);
-    vser_expect_identity(drv, 3, "comes");
+    vser_expect_identity(drv, kind, 3, "comes");
     vser_unplug(drv->qts, 3);
     vser_expect_remove(drv, 3);
     vser_unplug(drv->qts, 1);
@@ -108,18 +262,19 @@ static void test_asleep(void *obj, void *arg, QGuestAllocator *alloc)
 /* The old port's end comes before the new port that has its number */
 static void test_replug(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
 
-    vser_plug_described(drv->qts, 1, "old");
+    kind->plug(drv->qts, 1, "old", NULL);
     drv->keep = true;
     vser_restart(drv, 1, LARGE);
     vser_device_ready(drv);
     vser_expect_add(drv, 1);
     vser_unplug(drv->qts, 1);
-    vser_plug_described(drv->qts, 1, "unseen");
+    kind->plug(drv->qts, 1, "unseen", NULL);
     vser_port_ready(drv, 1);
     vser_unplug(drv->qts, 1);
-    vser_plug_described(drv->qts, 1, "new");
+    kind->plug(drv->qts, 1, "new", NULL);
     vser_expect_nothing(drv);
 
     drv->keep = false;
@@ -128,7 +283,7 @@ static void test_replug(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_add(drv, 1);
     vser_expect_nothing(drv);
     vser_port_ready(drv, 1);
-    vser_expect_identity(drv, 1, "new");
+    vser_expect_identity(drv, kind, 1, "new");
     vser_unplug(drv->qts, 1);
     vser_expect_remove(drv, 1);
     vser_expect_nothing(drv);
@@ -137,55 +292,21 @@ static void test_replug(void *obj, void *arg, QGuestAllocator *alloc)
 /* A port that comes and goes while the driver has no buffer never was */
 static void test_unseen(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 0, 0);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 0, 0);
     int i;
 
     vser_device_ready(drv);
     for (i = 0; i < 3; i++) {
-        vser_plug_described(drv->qts, 1, "unseen");
+        kind->plug(drv->qts, 1, "unseen", NULL);
         vser_unplug(drv->qts, 1);
     }
-    vser_plug_described(drv->qts, 2, "seen");
+    kind->plug(drv->qts, 2, "seen", NULL);
     qvser_add_buffers(drv, 4, LARGE);
     vser_expect_add(drv, 2);
     vser_expect_nothing(drv);
     vser_unplug(drv->qts, 2);
     vser_expect_remove(drv, 2);
-}
-
-/* A port that goes with half its descriptor told; the next one starts at 0 */
-static void test_unplug_midway(void *obj, void *arg, QGuestAllocator *alloc)
-{
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
-    g_autoptr(GBytes) old = vser_make_blob("old");
-    uint32_t offset = 0;
-
-    vser_plug_described(drv->qts, 1, "old");
-    vser_plug_described(drv->qts, 2, "other");
-    drv->keep = true;
-    vser_restart(drv, 4, 32);
-    vser_device_ready(drv);
-    vser_expect_add(drv, 1);
-    vser_expect_add(drv, 2);
-    vser_port_ready(drv, 1);
-    vser_port_ready(drv, 2);
-    vser_expect_fragment(drv, 1, old, &offset);
-    vser_expect_fragment(drv, 1, old, &offset);
-    vser_unplug(drv->qts, 1);
-    vser_plug_described(drv->qts, 1, "new");
-
-    drv->keep = false;
-    qvser_give_back(drv);
-    vser_expect_remove(drv, 1);
-    vser_expect_add(drv, 1);
-    vser_port_ready(drv, 1);
-    vser_expect_identity(drv, 2, "other");
-    vser_expect_identity(drv, 1, "new");
-    vser_unplug(drv->qts, 1);
-    vser_expect_remove(drv, 1);
-    vser_unplug(drv->qts, 2);
-    vser_expect_remove(drv, 2);
-    vser_expect_nothing(drv);
 }
 
 /*
@@ -195,7 +316,8 @@ static void test_unplug_midway(void *obj, void *arg, QGuestAllocator *alloc)
 /* However often the host side comes and goes, the driver ends with the truth */
 static void test_open_often(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
     VSerHost *host = vser_host_new();
     int i;
 
@@ -233,25 +355,32 @@ static void test_open_often(void *obj, void *arg, QGuestAllocator *alloc)
     vser_host_free(host);
 }
 
-/* A connection made before the driver asks is told after the name, and once */
+/*
+ * A connection made before the driver asks is told after the name, and once;
+ * what it has asked about an older port does not count
+ */
 static void test_open_early(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 4, LARGE);
     VSerHost *host = vser_host_new();
+    int i;
 
-    vser_plug(drv->qts, 1, "chardev", "host", "desc", "1209:0001",
-              "desc-serial", "early", NULL);
-    vser_restart(drv, 4, LARGE);
     vser_device_ready(drv);
-    vser_expect_add(drv, 1);
-    vser_host_connect(host);
-    vser_expect_nothing(drv);
-    vser_port_ready(drv, 1);
-    vser_expect_identity(drv, 1, "early");
-    vser_expect_open(drv, 1, true);
-    vser_expect_nothing(drv);
-    vser_unplug(drv->qts, 1);
-    vser_expect_remove(drv, 1);
+    for (i = 0; i < 2; i++) {
+        kind->plug(drv->qts, 1, "early", "host");
+        vser_expect_add(drv, 1);
+        vser_host_connect(host);
+        vser_expect_nothing(drv);
+        vser_port_ready(drv, 1);
+        vser_expect_identity(drv, kind, 1, "early");
+        vser_expect_open(drv, 1, true);
+        vser_expect_nothing(drv);
+        vser_host_disconnect(host);
+        vser_expect_open(drv, 1, false);
+        vser_unplug(drv->qts, 1);
+        vser_expect_remove(drv, 1);
+    }
     vser_host_free(host);
 }
 
@@ -261,25 +390,27 @@ static void test_open_early(void *obj, void *arg, QGuestAllocator *alloc)
 
 #define MANY_PORTS  511
 
-/* A console and ports, all of them with descriptors and open */
+/* A console and ports, all of them open */
 static void *add_many_ports(GString *cmd_line, void *arg)
 {
+    const VSerKind *kind = arg;
     int i;
 
     for (i = 0; i < MANY_PORTS; i++) {
         g_string_append_printf(cmd_line, " -chardev ringbuf,id=c%d,size=2"
-                               " -device %s,nr=%d,chardev=c%d"
-                               ",desc=1209:0001,desc-serial=%d", i,
-                               i ? "virtserialport" : "virtconsole", i, i, i);
+                               " -device %s,nr=%d,chardev=c%d,%s%d", i,
+                               i ? "virtserialport" : "virtconsole", i, i,
+                               kind->option, i);
     }
     return arg;
 }
 
 /* What the driver has heard of such ports since DEVICE_READY */
 typedef struct Handshake {
+    const VSerKind *kind;
     struct {
-        enum { UNKNOWN, CONSOLE, ADDED, DESCRIBED, NAMED, OPENED } state;
-        uint32_t offset;
+        enum { UNKNOWN, CONSOLE, ADDED, IDENTIFIED, OPENED } state;
+        uint32_t told;
     } ports[MANY_PORTS];
     unsigned int added;
     unsigned int opened;
@@ -291,16 +422,12 @@ typedef struct Handshake {
  */
 static void take_event(QVSerDriver *drv, Handshake *h)
 {
-    g_autofree char *serial = NULL;
-    g_autofree char *name = NULL;
-    g_autoptr(GBytes) blob = NULL;
+    g_autofree char *who = NULL;
     QVSerEvent ev;
 
     qvser_next(drv, &ev);
     g_assert_cmpuint(ev.id, <, MANY_PORTS);
-    serial = g_strdup_printf("%u", ev.id);
-    name = g_strdup_printf(NAME("%u"), ev.id);
-    blob = vser_make_blob(serial);
+    who = g_strdup_printf("%u", ev.id);
 
     switch (h->ports[ev.id].state++) {
     case UNKNOWN:
@@ -315,14 +442,11 @@ static void take_event(QVSerDriver *drv, Handshake *h)
         g_assert_cmpuint(ev.event, ==, VIRTIO_CONSOLE_CONSOLE_PORT);
         break;
     case ADDED:
-        if (!vser_check_fragment(&ev, blob, &h->ports[ev.id].offset)) {
+        if (!h->kind->check(&ev, who, &h->ports[ev.id].told)) {
             h->ports[ev.id].state = ADDED;
         }
         break;
-    case DESCRIBED:
-        vser_check_name(&ev, name);
-        break;
-    case NAMED:
+    case IDENTIFIED:
         g_assert_cmpuint(ev.event, ==, VIRTIO_CONSOLE_PORT_OPEN);
         g_assert_cmpuint(ev.value, ==, 1);
         h->opened++;
@@ -333,9 +457,10 @@ static void take_event(QVSerDriver *drv, Handshake *h)
 }
 
 /* Stop when all ports are open, or after @limit events */
-static void drive_many_ports(QVSerDriver *drv, unsigned int limit)
+static void drive_many_ports(QVSerDriver *drv, const VSerKind *kind,
+                             unsigned int limit)
 {
-    Handshake h = { };
+    Handshake h = { .kind = kind };
     unsigned int events;
 
     vser_device_ready(drv);
@@ -346,7 +471,8 @@ static void drive_many_ports(QVSerDriver *drv, unsigned int limit)
 
 static void test_many_ports(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
     static const unsigned int counts[] = { 32, 2, 1 };
     static const uint32_t sizes[] = { LARGE, 64, 24 };
     int i, j;
@@ -358,7 +484,7 @@ static void test_many_ports(void *obj, void *arg, QGuestAllocator *alloc)
                 continue;
             }
             vser_restart(drv, counts[i], sizes[j]);
-            drive_many_ports(drv, UINT_MAX);
+            drive_many_ports(drv, kind, UINT_MAX);
             vser_expect_nothing(drv);
         }
     }
@@ -367,28 +493,30 @@ static void test_many_ports(void *obj, void *arg, QGuestAllocator *alloc)
 /* After a reset at any point all is told from the start, and nothing before */
 static void test_reset_midway(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
     static const unsigned int points[] = { 1, 40, 700 };
     int i;
 
     for (i = 0; i < ARRAY_SIZE(points); i++) {
         vser_restart(drv, 4, 32);
         vser_expect_nothing(drv);
-        drive_many_ports(drv, points[i]);
+        drive_many_ports(drv, kind, points[i]);
     }
     vser_restart(drv, 32, LARGE);
     vser_expect_nothing(drv);
-    drive_many_ports(drv, UINT_MAX);
+    drive_many_ports(drv, kind, UINT_MAX);
     vser_expect_nothing(drv);
 }
 
 /* What was owed to a driver is not owed to the one that comes after a reset */
 static void test_reset_forgets(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
 
-    vser_plug_described(drv->qts, 1, "old");
-    vser_plug_described(drv->qts, 2, "A");
+    kind->plug(drv->qts, 1, "old", NULL);
+    kind->plug(drv->qts, 2, "A", NULL);
     drv->keep = true;
     vser_restart(drv, 3, 64);
     vser_device_ready(drv);
@@ -400,40 +528,47 @@ static void test_reset_forgets(void *obj, void *arg, QGuestAllocator *alloc)
     drv->keep = false;
     vser_restart(drv, 4, 64);
     vser_expect_nothing(drv);
-    vser_expect_only_port(drv, 2, "A");
+    vser_expect_only_port(drv, kind, 2, "A");
     vser_unplug(drv->qts, 2);
 }
 
 /* The same, when it is the machine that is reset */
 static void test_reset_machine(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) before = vser_start(obj, alloc, 2, 32);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) before = vser_start(obj, alloc, kind, 3, 32);
     g_autoptr(QVSerDriver) after = NULL;
 
     before->keep = true;
     vser_device_ready(before);
-    vser_expect_add(before, 1);
-    vser_port_ready(before, 1);
+    vser_expect_add(before, 0);
+    vser_port_ready(before, 0);
+    vser_expect_console(before, 0);
     qtest_system_reset(before->qts);
 
     obj = qos_allocate_objects(before->qts, &alloc);
-    after = vser_start(obj, alloc, 2, 32);
+    after = vser_start(obj, alloc, kind, 2, 32);
     vser_expect_nothing(after);
-    vser_expect_only_port(after, 1, "A");
+    vser_device_ready(after);
+    vser_expect_add(after, 0);
+    vser_port_ready(after, 0);
+    expect_console(after, kind, "0");
+    vser_expect_nothing(after);
 }
 
 /* While the guest is stopped nothing changes for it */
 static void test_stopped(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 2, LARGE);
 
     vser_device_ready(drv);
-    vser_plug_described(drv->qts, 1, "old");
+    kind->plug(drv->qts, 1, "old", NULL);
     vser_expect_add(drv, 1);
     qtest_qmp_assert_success(drv->qts, "{ 'execute': 'stop' }");
     vser_unplug(drv->qts, 1);
-    vser_plug_described(drv->qts, 1, "new");
-    vser_plug_described(drv->qts, 2, "unseen");
+    kind->plug(drv->qts, 1, "new", NULL);
+    kind->plug(drv->qts, 2, "unseen", NULL);
     vser_unplug(drv->qts, 2);
     vser_expect_nothing(drv);
 
@@ -449,27 +584,13 @@ static void test_stopped(void *obj, void *arg, QGuestAllocator *alloc)
  * Buffers that the device cannot use
  */
 
-/* The device stops, whatever else it gets, and works after a reset */
-static void expect_broken(QVSerDriver *drv)
-{
-    if (qvser_negotiated(drv, VIRTIO_F_VERSION_1)) {
-        qvser_wait_broken(drv);
-    }
-    qvser_add_buffers(drv, 4, LARGE);
-    vser_expect_nothing(drv);
-
-    vser_restart(drv, 4, LARGE);
-    vser_expect_only_port(drv, 1, "A");
-}
-
 static void test_bad_buffers(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
     static const struct {
         QVSerSegment segments[2];
         unsigned int nr_segments;
-        /* It is good enough for PORT_ADD, but not for a fragment */
-        bool holds_event;
     } bad[] = {
         { { { 7 } }, 1 },
         { { { 3 }, { 4 } }, 2 },
@@ -477,9 +598,6 @@ static void test_bad_buffers(void *obj, void *arg, QGuestAllocator *alloc)
         { { { LARGE, true } }, 1 },
         { { { LARGE, true }, { 7 } }, 2 },
         { { { LARGE }, { LARGE, true } }, 2 },
-        { { { 8 } }, 1, true },
-        { { { 16 } }, 1, true },
-        { { { 8 }, { 8 } }, 2, true },
     };
     int i;
 
@@ -488,17 +606,14 @@ static void test_bad_buffers(void *obj, void *arg, QGuestAllocator *alloc)
         qvser_start(drv);
         qvser_add_buffer(drv, bad[i].segments, bad[i].nr_segments);
         vser_device_ready(drv);
-        if (bad[i].holds_event) {
-            vser_expect_add(drv, 1);
-            vser_port_ready(drv, 1);
-        }
-        expect_broken(drv);
+        vser_expect_broken(drv, kind);
     }
 }
 
 static void test_broken_chains(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
     static const struct {
         const char *what;
         QVSerDescriptor desc[2];
@@ -525,7 +640,7 @@ static void test_broken_chains(void *obj, void *arg, QGuestAllocator *alloc)
         }
         qvirtqueue_kick(drv->qts, drv->vdev, drv->c_ivq, broken[i].head);
         vser_device_ready(drv);
-        expect_broken(drv);
+        vser_expect_broken(drv, kind);
     }
 }
 
@@ -536,19 +651,20 @@ static void test_broken_chains(void *obj, void *arg, QGuestAllocator *alloc)
 /* With everything told, there is nothing to tell; each side is as it was */
 static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 2, LARGE);
     QTestState *to = vser_new_destination(NULL, NULL);
 
-    vser_plug_described(drv->qts, 1, "A");
-    vser_plug_described(to, 1, "A");
-    vser_expect_only_port(drv, 1, "A");
+    kind->plug(drv->qts, 1, "A", NULL);
+    kind->plug(to, 1, "A", NULL);
+    vser_expect_only_port(drv, kind, 1, "A");
     g_assert_true(vser_migrate(drv, to));
     vser_expect_nothing(drv);
     vser_port_ready(drv, 1);
-    vser_expect_identity(drv, 1, "A");
+    vser_expect_identity(drv, kind, 1, "A");
     vser_unplug(to, 1);
     vser_expect_remove(drv, 1);
-    vser_plug_described(to, 1, "new");
+    kind->plug(to, 1, "new", NULL);
     vser_expect_add(drv, 1);
     qtest_quit(to);
 }
@@ -556,15 +672,16 @@ static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
 /* No port told yet; one of them goes before it is */
 static void test_migrate_owed(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 0, 0);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 0, 0);
     QTestState *to = vser_new_destination(NULL, NULL);
 
-    vser_plug_described(drv->qts, 2, "B");
-    vser_plug_described(drv->qts, 1, "A");
-    vser_plug_described(drv->qts, 3, "unseen");
-    vser_plug_described(to, 2, "B");
-    vser_plug_described(to, 1, "A");
-    vser_plug_described(to, 3, "unseen");
+    kind->plug(drv->qts, 2, "B", NULL);
+    kind->plug(drv->qts, 1, "A", NULL);
+    kind->plug(drv->qts, 3, "unseen", NULL);
+    kind->plug(to, 2, "B", NULL);
+    kind->plug(to, 1, "A", NULL);
+    kind->plug(to, 3, "unseen", NULL);
     vser_device_ready(drv);
     g_assert_true(vser_migrate(drv, to));
     vser_unplug(to, 3);
@@ -576,36 +693,31 @@ static void test_migrate_owed(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
-/* Half a blob told of one port, and all of another owed after it */
+/* Some of what there is to tell of one port was told, and none of another */
 static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
-    g_autoptr(GBytes) blob = vser_make_blob("A");
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
     QTestState *to = vser_new_destination(NULL, NULL);
-    uint32_t offset = 0;
 
-    vser_plug_described(drv->qts, 1, "A");
-    vser_plug_described(drv->qts, 2, "B");
-    vser_plug_described(to, 1, "A");
-    vser_plug_described(to, 2, "B");
     drv->keep = true;
-    vser_restart(drv, 4, 32);
+    vser_restart(drv, 3, LARGE);
     vser_device_ready(drv);
+    vser_expect_add(drv, 0);
     vser_expect_add(drv, 1);
-    vser_expect_add(drv, 2);
+    vser_port_ready(drv, 0);
     vser_port_ready(drv, 1);
-    vser_port_ready(drv, 2);
-    vser_expect_fragment(drv, 1, blob, &offset);
-    vser_expect_fragment(drv, 1, blob, &offset);
+    vser_expect_console(drv, 0);
     vser_expect_nothing(drv);
 
     g_assert_true(vser_migrate(drv, to));
     vser_expect_nothing(drv);
     drv->keep = false;
     qvser_give_back(drv);
-    vser_expect_blob(drv, 1, blob, offset);
-    vser_expect_name(drv, 1, NAME("A"));
-    vser_expect_identity(drv, 2, "B");
+    vser_expect_identity(drv, kind, 0, "0");
+    vser_expect_open(drv, 0, true);
+    vser_expect_identity(drv, kind, 1, "1");
+    vser_expect_open(drv, 1, true);
     vser_expect_nothing(drv);
     qtest_quit(to);
 }
@@ -613,17 +725,18 @@ static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
 /* A port unplugged but not yet told: the destination has none */
 static void test_migrate_unplugged(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
     QTestState *to = vser_new_destination(NULL, NULL);
 
-    vser_plug_described(drv->qts, 1, "A");
+    kind->plug(drv->qts, 1, "A", NULL);
     drv->keep = true;
     vser_restart(drv, 1, LARGE);
     vser_device_ready(drv);
     vser_expect_add(drv, 1);
     vser_unplug(drv->qts, 1);
     g_assert_true(vser_migrate(drv, to));
-    vser_plug_described(to, 1, "new");
+    kind->plug(to, 1, "new", NULL);
     qvser_give_back(drv);
     vser_expect_remove(drv, 1);
     qvser_give_back(drv);
@@ -639,39 +752,54 @@ static void add_chardev(QTestState *qts, bool open)
                              " 'data': {} } } }", open ? "ringbuf" : "null");
 }
 
-/* @arg: whether the host side is there at the destination, and not before */
-static void test_migrate_connection(void *obj, void *arg,
-                                    QGuestAllocator *alloc)
+/* The host side is there, or gone, at the destination; before, it was not so */
+static void migrate_connection(QVSerDriver *drv, bool connected)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
     QTestState *to = vser_new_destination(NULL, NULL);
 
-    add_chardev(drv->qts, !arg);
-    add_chardev(to, arg);
+    add_chardev(drv->qts, !connected);
+    add_chardev(to, connected);
     vser_plug(drv->qts, 1, "chardev", "host", "name", "plain", NULL);
     vser_plug(to, 1, "chardev", "host", "name", "plain", NULL);
     drv->keep = true;
-    vser_restart(drv, arg ? 2 : 3, LARGE);
+    vser_restart(drv, connected ? 2 : 3, LARGE);
     vser_device_ready(drv);
     vser_expect_add(drv, 1);
     vser_port_ready(drv, 1);
     vser_expect_name(drv, 1, "plain");
-    if (!arg) {
+    if (!connected) {
         vser_expect_open(drv, 1, true);
     }
 
     g_assert_true(vser_migrate(drv, to));
     qvser_give_back(drv);
-    vser_expect_open(drv, 1, arg);
+    vser_expect_open(drv, 1, connected);
     vser_expect_nothing(drv);
     qtest_quit(to);
+}
+
+static void test_migrate_connected(void *obj, void *arg,
+                                   QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, arg);
+
+    migrate_connection(drv, true);
+}
+
+static void test_migrate_disconnected(void *obj, void *arg,
+                                      QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, arg);
+
+    migrate_connection(drv, false);
 }
 
 /* The host side is there at the destination, before the driver has asked */
 static void test_migrate_connected_early(void *obj, void *arg,
                                          QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 0, 0);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 0, 0);
     QTestState *to = vser_new_destination(NULL, NULL);
 
     add_chardev(drv->qts, false);
@@ -690,17 +818,12 @@ static void test_migrate_connected_early(void *obj, void *arg,
     qtest_quit(to);
 }
 
-/* A console and a port, both with descriptors and open */
-#define TWO_PORTS \
-    "-chardev ringbuf,id=c0,size=2 -chardev ringbuf,id=c1,size=2" \
-    " -device virtconsole,nr=0,chardev=c0,desc=1209:0001,desc-serial=0" \
-    " -device virtserialport,nr=1,chardev=c1,desc=1209:0001,desc-serial=1"
-
 /* A handshake of two ports, at another QEMU after each event */
 static void test_migrate_always(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, 40);
-    Handshake h = { };
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 2, 40);
+    Handshake h = { .kind = kind };
 
     vser_device_ready(drv);
     while (h.opened < 2) {
@@ -729,15 +852,14 @@ static void limit_bandwidth(QTestState *qts, int limit)
 /* The driver and the device work on while memory is under way already */
 static void test_migrate_live(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, 32);
-    g_autoptr(GBytes) blob = vser_make_blob("A");
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 3, 32);
     g_autofree char *dir = g_dir_make_tmp("virtio-serial-test-XXXXXX", NULL);
     g_autofree char *path = g_build_filename(dir, "migration", NULL);
     g_autofree char *uri = g_strconcat("unix:", path, NULL);
     g_autofree char *status = NULL;
     QTestState *to = vser_new_destination(NULL, NULL);
     QVirtioSerial *serial = qos_allocate_objects(to, &alloc);
-    uint32_t offset = 0;
 
     limit_bandwidth(drv->qts, SLOW);
     vser_migrate_in(to, uri);
@@ -747,10 +869,12 @@ static void test_migrate_live(void *obj, void *arg, QGuestAllocator *alloc)
         status = vser_migration_status(drv->qts);
     } while (g_str_equal(status, "none") || g_str_equal(status, "setup"));
 
+    /* Of three buffers the last one is filled, and not taken yet */
+    drv->keep = true;
     vser_device_ready(drv);
-    vser_expect_add(drv, 1);
-    vser_port_ready(drv, 1);
-    vser_expect_fragment(drv, 1, blob, &offset);
+    vser_expect_add(drv, 0);
+    vser_port_ready(drv, 0);
+    vser_expect_console(drv, 0);
     g_free(status);
     status = vser_migration_status(drv->qts);
     g_assert_cmpstr(status, ==, "active");
@@ -758,149 +882,122 @@ static void test_migrate_live(void *obj, void *arg, QGuestAllocator *alloc)
     limit_bandwidth(drv->qts, FAST);
     g_assert_true(vser_migration_succeeded(drv->qts));
     g_assert_true(vser_arrive(drv, to, serial, alloc));
-    vser_expect_blob(drv, 1, blob, offset);
-    vser_expect_name(drv, 1, NAME("A"));
+    drv->keep = false;
+    qvser_give_back(drv);
+    vser_expect_identity(drv, kind, 0, "0");
+    vser_expect_open(drv, 0, true);
     vser_expect_nothing(drv);
     qtest_quit(to);
     g_unlink(path);
     g_rmdir(dir);
 }
 
-/* @arg: the serial number at the destination, none: no descriptor */
-static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
-{
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
-    g_autofree char *log = vser_new_log();
-    QTestState *to = vser_new_destination(NULL, log);
-
-    vser_plug_described(drv->qts, 1, "A");
-    if (arg) {
-        vser_plug_described(to, 1, arg);
-    } else {
-        vser_plug(to, 1, "name", NAME("A"), NULL);
-    }
-    vser_expect_only_port(drv, 1, "A");
-    vser_expect_refused(drv, to, log, "port1");
-}
-
 /*
- * Migration to and from a QEMU that knows nothing of descriptors: the binaries
- * that these variables name, as for migration-test
+ * Migration to and from a QEMU that remembers nothing of what it owes, and
+ * knows of names only
  */
 
-#define STOCK_SRC   "QTEST_QEMU_BINARY_SRC"
-#define STOCK_DST   "QTEST_QEMU_BINARY_DST"
-
-/* A machine from before there were descriptors */
-#define OLD_MACHINE "-machine type=pc-i440fx-9.2 "
-
-static bool skip_without(const char *var)
+/* There, only a name is left of who port 1 is */
+static char *plug_stock(QTestState *qts, const VSerKind *kind)
 {
-    if (getenv(var)) {
-        return false;
-    }
-    g_test_skip("no QEMU without port descriptors: set " STOCK_SRC
-                " and " STOCK_DST);
-    return true;
-}
+    char *name = g_strconcat(kind->name, "A", NULL);
 
-/* There, only a name is left of the descriptor */
-static void plug_stock(QTestState *qts)
-{
-    vser_plug(qts, 1, "name", NAME("A"), NULL);
-}
-
-/* From DEVICE_READY on: port 1 with its name, and nothing about a descriptor */
-static void expect_only_name(QVSerDriver *drv)
-{
-    vser_device_ready(drv);
-    vser_expect_add(drv, 1);
-    vser_port_ready(drv, 1);
-    vser_expect_name(drv, 1, NAME("A"));
-    vser_expect_nothing(drv);
+    vser_plug(qts, 1, "name", name, NULL);
+    return name;
 }
 
 /* Port 1 still is that one at @drv->qts, until it is unplugged */
-static void expect_goes_on(QVSerDriver *drv)
+static void expect_goes_on(QVSerDriver *drv, const char *name)
 {
     vser_expect_nothing(drv);
     vser_port_ready(drv, 1);
-    vser_expect_name(drv, 1, NAME("A"));
+    vser_expect_name(drv, 1, name);
     vser_unplug(drv->qts, 1);
     vser_expect_remove(drv, 1);
     vser_expect_nothing(drv);
 }
 
-/* @arg: whether it is the driver that does not want descriptors */
-static void test_migrate_to_stock(void *obj, void *arg, QGuestAllocator *alloc)
+/* With all told; no more than the name is to tell @drv */
+static void migrate_to_stock(QVSerDriver *drv, const VSerKind *kind)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autofree char *name = NULL;
     QTestState *to;
 
-    if (skip_without(STOCK_DST)) {
+    if (vser_skip_without(STOCK_DST)) {
         return;
     }
     to = vser_new_destination(STOCK_DST, NULL);
-    vser_plug_described(drv->qts, 1, "A");
-    plug_stock(to);
-    drv->refuse = arg ? PORT_DESC : 0;
+    kind->plug(drv->qts, 1, "A", NULL);
+    name = plug_stock(to, kind);
     vser_restart(drv, 2, LARGE);
-    expect_only_name(drv);
+    vser_expect_only_port(drv, &vser_plain, 1, name);
     g_assert_true(vser_migrate(drv, to));
-    expect_goes_on(drv);
+    expect_goes_on(drv, name);
     qtest_quit(to);
+}
+
+/* The driver takes no more than stock QEMU offers */
+static void test_migrate_to_stock(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, &vser_plain);
+
+    migrate_to_stock(drv, arg);
+}
+
+/* The machine offers no more than it did in stock QEMU */
+static void test_migrate_to_stock_old(void *obj, void *arg,
+                                      QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, arg);
+
+    migrate_to_stock(drv, arg);
 }
 
 static void test_migrate_from_stock(void *obj, void *arg,
                                     QGuestAllocator *alloc)
 {
+    const VSerKind *kind = arg;
     g_autoptr(QVSerDriver) drv = NULL;
+    g_autofree char *name = NULL;
     QVirtioSerial *serial;
     QTestState *from, *to;
 
-    if (skip_without(STOCK_SRC)) {
+    if (vser_skip_without(STOCK_SRC)) {
         return;
     }
     from = vser_start_qemu(STOCK_SRC, qos_get_current_command_line());
     to = vser_new_destination(NULL, NULL);
     serial = qos_allocate_objects(from, &alloc);
     drv = qvser_new(from, serial->vdev, alloc);
-    plug_stock(from);
-    vser_plug_described(to, 1, "A");
+    drv->features |= kind->features;
+    name = plug_stock(from, kind);
+    kind->plug(to, 1, "A", NULL);
     vser_restart(drv, 2, LARGE);
-    expect_only_name(drv);
+    vser_expect_only_port(drv, &vser_plain, 1, name);
     g_assert_true(vser_migrate(drv, to));
-    expect_goes_on(drv);
+    expect_goes_on(drv, name);
     qtest_quit(from);
     qtest_quit(to);
 }
 
-/*
- * Stock QEMU has no place for the state of what was negotiated, nor, with @arg,
- * for what is owed though nothing was; it says what it could not load
- */
+/* Stock QEMU has no place for what is owed, and says what it could not load */
 static void test_migrate_stock_refused(void *obj, void *arg,
                                        QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, &vser_plain);
     g_autofree char *log = NULL;
     QTestState *to;
 
-    if (skip_without(STOCK_DST)) {
+    if (vser_skip_without(STOCK_DST)) {
         return;
     }
     log = vser_new_log();
     to = vser_new_destination(STOCK_DST, log);
-    vser_plug_described(drv->qts, 1, "A");
-    plug_stock(to);
-    if (arg) {
-        drv->refuse = PORT_DESC;
-        vser_restart(drv, 0, 0);
-        vser_device_ready(drv);
-    } else {
-        vser_restart(drv, 2, LARGE);
-        vser_expect_only_port(drv, 1, "A");
-    }
+    kind->plug(drv->qts, 1, "A", NULL);
+    g_free(plug_stock(to, kind));
+    vser_restart(drv, 0, 0);
+    vser_device_ready(drv);
     vser_expect_refused(drv, to, log, "virtio-console");
 }
 
@@ -909,54 +1006,69 @@ static void test_migrate_stock_refused(void *obj, void *arg,
  */
 
 static const VSerCase cases[] = {
+    { "order/ports", test_order, .ports = MIXED_PORTS, .legacy = true },
+    { "order/first-come", test_first_come, .ports = MIXED_PORTS },
+    { "order/unknown-ports", test_unknown_ports, .ports = PORT(1, "$A") },
+    { "order/ask-again", test_ask_again, .ports = CONSOLE_0("0") },
+    { "cut-name", test_cut_name },
     { "hotplug/running", test_hotplug, .legacy = true },
     { "hotplug/early", test_plug_early },
     { "hotplug/asleep", test_asleep },
     { "hotplug/replug", test_replug },
     { "hotplug/unseen", test_unseen },
-    { "hotplug/midway", test_unplug_midway },
     { "open/often", test_open_often },
     { "open/early", test_open_early },
     { "many-ports", test_many_ports, .before = add_many_ports,
       .properties = "max_ports=" stringify(MANY_PORTS) },
     { "stopped", test_stopped },
     { "reset/forgets", test_reset_forgets },
-    { "reset/machine", test_reset_machine, .ports = DESCRIBED(1, "A") },
+    { "reset/machine", test_reset_machine, .ports = CONSOLE_0("0") },
     { "reset/many-ports", test_reset_midway, .before = add_many_ports,
       .properties = "max_ports=" stringify(MANY_PORTS) },
-    { "bad-buffers", test_bad_buffers, .ports = DESCRIBED(1, "A"),
+    { "bad-buffers", test_bad_buffers, .ports = PORT(1, "$A"),
       .legacy = true },
-    { "broken-chains", test_broken_chains, .ports = DESCRIBED(1, "A"),
+    { "broken-chains", test_broken_chains, .ports = PORT(1, "$A"),
       .legacy = true },
     { "migrate/settled", test_migrate_settled },
     { "migrate/owed", test_migrate_owed },
-    { "migrate/midway", test_migrate_midway, .legacy = true },
-    { "migrate/unplugged", test_migrate_unplugged },
-    { "migrate/connected", test_migrate_connection, (void *)true },
-    { "migrate/disconnected", test_migrate_connection },
-    { "migrate/connected-early", test_migrate_connected_early },
-    { "migrate/other-descriptor", test_migrate_refused, (void *)"B" },
-    { "migrate/no-descriptor", test_migrate_refused },
-    { "migrate/always", test_migrate_always, .ports = TWO_PORTS,
+    { "migrate/midway", test_migrate_midway, .ports = CONSOLE_AND_PORT,
       .legacy = true },
-    { "migrate/live", test_migrate_live, .ports = DESCRIBED(1, "A") },
-    { "migrate/to-stock/refused-by-driver", test_migrate_to_stock,
-      (void *)true, .arch = "x86_64" },
-    { "migrate/to-stock/old-machine", test_migrate_to_stock,
+    { "migrate/unplugged", test_migrate_unplugged },
+    { "migrate/connected", test_migrate_connected },
+    { "migrate/disconnected", test_migrate_disconnected },
+    { "migrate/connected-early", test_migrate_connected_early },
+    { "migrate/always", test_migrate_always, .ports = CONSOLE_AND_PORT,
+      .legacy = true },
+    { "migrate/live", test_migrate_live, .ports = CONSOLE_0("0") },
+    { "migrate/to-stock/new-machine", test_migrate_to_stock,
+      .arch = "x86_64" },
+    { "migrate/to-stock/old-machine", test_migrate_to_stock_old,
       .ports = OLD_MACHINE, .arch = "x86_64" },
+    { "migrate/to-stock/owed", test_migrate_stock_refused, .arch = "x86_64" },
     { "migrate/from-stock/new-machine", test_migrate_from_stock,
       .arch = "x86_64" },
     { "migrate/from-stock/old-machine", test_migrate_from_stock,
       .ports = OLD_MACHINE, .arch = "x86_64" },
-    { "migrate/to-stock/negotiated", test_migrate_stock_refused,
-      .arch = "x86_64" },
-    { "migrate/to-stock/owed", test_migrate_stock_refused, (void *)true,
-      .arch = "x86_64" },
 };
+
+void vser_add_control_cases(const char *group, const VSerKind *kind)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_auto(GStrv) parts = g_strsplit(cases[i].ports ?: "", "$", -1);
+        g_autofree char *ports = g_strjoinv(kind->option, parts);
+        VSerCase c = cases[i];
+
+        c.arg = (void *)kind;
+        c.ports = ports;
+        vser_add_cases(group, &c, 1);
+    }
+}
 
 static void register_virtio_serial_control_test(void)
 {
-    vser_add_cases("control", cases, ARRAY_SIZE(cases));
+    vser_add_control_cases("control", &vser_plain);
 }
 
 libqos_init(register_virtio_serial_control_test);

@@ -16,7 +16,7 @@
 #include "qemu/module.h"
 #include "qobject/qdict.h"
 #include "libqos/virtio-serial.h"
-#include "virtio-serial-utils.h"
+#include "virtio-serial-desc-utils.h"
 
 /* The port that is read, as the device's and the command line's "reader" */
 #define READER_ID   5
@@ -65,10 +65,9 @@ static Reader *reader_open(QVSerDriver *drv, uint32_t id, unsigned int count,
  */
 static QVSerDriver *start_stock(void *obj, QGuestAllocator *alloc)
 {
-    QVSerDriver *drv = vser_new_driver(obj, alloc);
+    QVSerDriver *drv = vser_new_driver(obj, alloc, &vser_plain);
 
     qos_invalidate_command_line();
-    drv->refuse = PORT_DESC;
     drv->data_ports = 3ull << READER_ID;
     vser_restart(drv, 16, LARGE);
     vser_device_ready(drv);

@@ -17,7 +17,20 @@
 #include "qemu/module.h"
 #include "qobject/qdict.h"
 #include "libqos/virtio-serial.h"
-#include "virtio-serial-utils.h"
+#include "virtio-serial-control-test.h"
+#include "virtio-serial-desc-utils.h"
+
+/* A driver that takes descriptors, and one that is started already */
+static QVSerDriver *new_driver(void *obj, QGuestAllocator *alloc)
+{
+    return vser_new_driver(obj, alloc, &vser_described);
+}
+
+static QVSerDriver *start(void *obj, QGuestAllocator *alloc,
+                          unsigned int count, uint32_t len)
+{
+    return vser_start(obj, alloc, &vser_described, count, len);
+}
 
 /*
  * The feature
@@ -26,17 +39,12 @@
 /* @arg: whether the device is to offer the feature; nobody takes it */
 static void test_not_negotiated(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, &vser_plain);
 
     g_assert_cmpint(!!(qvirtio_get_features(drv->vdev) & PORT_DESC), ==,
                     !!arg);
-    drv->refuse = PORT_DESC;
     vser_restart(drv, 4, LARGE);
-    vser_device_ready(drv);
-    vser_expect_add(drv, 1);
-    vser_port_ready(drv, 1);
-    vser_expect_name(drv, 1, NAME("A"));
-    vser_expect_nothing(drv);
+    vser_expect_only_port(drv, &vser_plain, 1, NAME("A"));
 }
 
 /*
@@ -45,7 +53,7 @@ static void test_not_negotiated(void *obj, void *arg, QGuestAllocator *alloc)
  */
 static void test_without_multiport(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
     VSerHost *host = vser_host_new();
     QVSerEvent ev;
     char data[8];
@@ -54,7 +62,7 @@ static void test_without_multiport(void *obj, void *arg, QGuestAllocator *alloc)
                          "{ 'bus': 'vser0.0', 'chardev': 'host',"
                          " 'desc': '1209:0001' }");
     vser_host_connect(host);
-    drv->refuse = MULTIPORT;
+    drv->features = PORT_DESC;
     drv->data_ports = 1 << 0;
     vser_restart(drv, 4, LARGE);
 
@@ -106,108 +114,13 @@ static void test_old_machine(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * Order of events
- */
-
-#define MIXED_PORTS \
-    "-chardev ringbuf,id=ring0 -chardev ringbuf,id=ring2 " \
-    "-device virtconsole,bus=vser0.0,id=port0,nr=0,chardev=ring0," \
-    "desc=1209:0001,desc-serial=console " \
-    "-device virtserialport,bus=vser0.0,id=port2,nr=2,chardev=ring2," \
-    "desc=1209:0001,desc-serial=open " \
-    "-device virtserialport,bus=vser0.0,id=port1,nr=1,name=plain " \
-    "-device virtserialport,bus=vser0.0,id=port4,nr=4 " \
-    DESCRIBED(3, "closed")
-
-static void expect_mixed_ports(QVSerDriver *drv)
-{
-    vser_expect_add(drv, 0);
-    vser_expect_add(drv, 2);
-    vser_expect_add(drv, 1);
-    vser_expect_add(drv, 4);
-    vser_expect_add(drv, 3);
-}
-
-static void expect_console(QVSerDriver *drv)
-{
-    vser_expect_console(drv, 0);
-    vser_expect_identity(drv, 0, "console");
-    vser_expect_open(drv, 0, true);
-}
-
-/* A port at a time: each is told what it is before the driver goes on */
-static void test_order(void *obj, void *arg, QGuestAllocator *alloc)
-{
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 8, LARGE);
-
-    vser_expect_nothing(drv);
-    vser_device_ready(drv);
-    expect_mixed_ports(drv);
-    vser_expect_nothing(drv);
-
-    vser_port_ready(drv, 0);
-    expect_console(drv);
-    vser_expect_nothing(drv);
-    vser_port_ready(drv, 2);
-    vser_expect_identity(drv, 2, "open");
-    vser_expect_open(drv, 2, true);
-    vser_expect_nothing(drv);
-    vser_port_ready(drv, 1);
-    vser_expect_name(drv, 1, "plain");
-    vser_expect_nothing(drv);
-    vser_port_ready(drv, 4);
-    vser_expect_nothing(drv);
-    vser_port_ready(drv, 3);
-    vser_expect_identity(drv, 3, "closed");
-    vser_expect_nothing(drv);
-}
-
-/* Several ports owed at once, and no buffer: first come, first served */
-static void test_first_come(void *obj, void *arg, QGuestAllocator *alloc)
-{
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
-
-    drv->keep = true;
-    vser_restart(drv, 5, 64);
-    vser_device_ready(drv);
-    expect_mixed_ports(drv);
-    vser_port_ready(drv, 3);
-    vser_port_ready(drv, 1);
-    vser_port_ready(drv, 0);
-    vser_expect_nothing(drv);
-
-    drv->keep = false;
-    qvser_give_back(drv);
-    vser_expect_identity(drv, 3, "closed");
-    vser_expect_name(drv, 1, "plain");
-    expect_console(drv);
-    vser_expect_nothing(drv);
-}
-
-/* What a driver says of ports that it has not been told of means nothing */
-static void test_unknown_ports(void *obj, void *arg, QGuestAllocator *alloc)
-{
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 4, LARGE);
-
-    vser_device_ready(drv);
-    vser_expect_add(drv, 1);
-    vser_port_ready(drv, 2);
-    vser_port_ready(drv, 0x10000);
-    vser_port_ready(drv, VIRTIO_CONSOLE_BAD_ID);
-    vser_expect_nothing(drv);
-    vser_port_ready(drv, 1);
-    vser_expect_identity(drv, 1, "A");
-    vser_expect_nothing(drv);
-}
-
-/*
  * Fragments
  */
 
 /* Buffers of one size: those about the size of the message are of interest */
 static void test_fragments(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
     g_autoptr(GBytes) blob = vser_make_blob("A");
     uint32_t whole = FRAGMENT_HEADER + g_bytes_get_size(blob);
     const uint32_t sizes[] = {
@@ -217,14 +130,14 @@ static void test_fragments(void *obj, void *arg, QGuestAllocator *alloc)
 
     for (i = 0; i < ARRAY_SIZE(sizes); i++) {
         vser_restart(drv, 2, sizes[i]);
-        vser_expect_only_port(drv, 1, "A");
+        vser_expect_only_port(drv, &vser_described, 1, "A");
     }
 }
 
 /* Each buffer of another size */
 static void test_mixed_fragments(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
     static const uint32_t sizes[] = { 24, 17, 40, 18, 19 };
     int i;
 
@@ -232,13 +145,13 @@ static void test_mixed_fragments(void *obj, void *arg, QGuestAllocator *alloc)
     for (i = 0; i < ARRAY_SIZE(sizes); i++) {
         qvser_add_buffers(drv, 1, sizes[i]);
     }
-    vser_expect_only_port(drv, 1, "A");
+    vser_expect_only_port(drv, &vser_described, 1, "A");
 }
 
 /* Each buffer of several segments, which end anywhere */
 static void test_segments(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
     static const QVSerSegment segments[][QVSER_CHAIN_MAX] = {
         { { 1 }, { 3 }, { 3 }, { 2 }, { 5 }, { 1 }, { 1 }, { 1 } },
         { { 8 }, { 8 }, { 1 }, { 1 }, { 1 }, { 1 }, { 1 }, { 30 } },
@@ -250,13 +163,38 @@ static void test_segments(void *obj, void *arg, QGuestAllocator *alloc)
     for (i = 0; i < ARRAY_SIZE(segments); i++) {
         qvser_add_buffer(drv, segments[i], QVSER_CHAIN_MAX);
     }
-    vser_expect_only_port(drv, 1, "A");
+    vser_expect_only_port(drv, &vser_described, 1, "A");
+}
+
+/* Buffers that hold an event, but not a fragment */
+static void test_too_small(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
+    static const struct {
+        QVSerSegment segments[2];
+        unsigned int nr_segments;
+    } bad[] = {
+        { { { 8 } }, 1 },
+        { { { 16 } }, 1 },
+        { { { 8 }, { 8 } }, 2 },
+    };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        g_test_message("buffer %d", i);
+        qvser_start(drv);
+        qvser_add_buffer(drv, bad[i].segments, bad[i].nr_segments);
+        vser_device_ready(drv);
+        vser_expect_add(drv, 1);
+        vser_port_ready(drv, 1);
+        vser_expect_broken(drv, &vser_described);
+    }
 }
 
 /* One buffer or two, given back as late as can be */
 static void test_few_buffers(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
     g_autoptr(GBytes) blob = vser_make_blob("A");
     unsigned int count, i;
     uint32_t offset;
@@ -284,7 +222,7 @@ static void test_few_buffers(void *obj, void *arg, QGuestAllocator *alloc)
 /* A driver that asks again, in the middle, is told from the start */
 static void test_ask_again(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
     g_autoptr(GBytes) blob = vser_make_blob("A");
     uint32_t offset = 0;
 
@@ -300,10 +238,45 @@ static void test_ask_again(void *obj, void *arg, QGuestAllocator *alloc)
     drv->keep = false;
     vser_port_ready(drv, 1);
     qvser_give_back(drv);
-    vser_expect_identity(drv, 1, "A");
+    vser_expect_described(drv, 1, "A");
     vser_expect_nothing(drv);
     vser_port_ready(drv, 1);
-    vser_expect_identity(drv, 1, "A");
+    vser_expect_described(drv, 1, "A");
+    vser_expect_nothing(drv);
+}
+
+/* A port that goes with half its descriptor told; the next one starts at 0 */
+static void test_unplug_midway(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
+    g_autoptr(GBytes) old = vser_make_blob("old");
+    uint32_t offset = 0;
+
+    vser_plug_described(drv->qts, 1, "old");
+    vser_plug_described(drv->qts, 2, "other");
+    drv->keep = true;
+    vser_restart(drv, 4, 32);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    vser_expect_add(drv, 2);
+    vser_port_ready(drv, 1);
+    vser_port_ready(drv, 2);
+    vser_expect_fragment(drv, 1, old, &offset);
+    vser_expect_fragment(drv, 1, old, &offset);
+    vser_unplug(drv->qts, 1);
+    vser_plug_described(drv->qts, 1, "new");
+
+    drv->keep = false;
+    qvser_give_back(drv);
+    vser_expect_remove(drv, 1);
+    vser_expect_add(drv, 1);
+    vser_port_ready(drv, 1);
+    vser_expect_described(drv, 2, "other");
+    vser_expect_described(drv, 1, "new");
+    vser_unplug(drv->qts, 1);
+    vser_expect_remove(drv, 1);
+    vser_unplug(drv->qts, 2);
+    vser_expect_remove(drv, 2);
     vser_expect_nothing(drv);
 }
 
@@ -334,7 +307,7 @@ static void assert_property(uint32_t id, const char *property,
 /* A name that is taken gets a number, the lowest that is free */
 static void test_names(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 4, LARGE);
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 4, LARGE);
 
     vser_plug_described(drv->qts, 1, "A");
     vser_plug_described(drv->qts, 2, "A");
@@ -372,24 +345,6 @@ static void test_given_name(void *obj, void *arg, QGuestAllocator *alloc)
     assert_property(1, "name", NAME("A#1"));
     assert_property(2, "name", NAME("A"));
     assert_property(3, "name", NAME("A#2"));
-}
-
-/* A name is cut to the buffer, even to nothing */
-static void test_cut_name(void *obj, void *arg, QGuestAllocator *alloc)
-{
-    static const uint32_t sizes[] = { 8, 9, 16, 61, 62, 63 };
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
-    int i;
-
-    drv->refuse = PORT_DESC;
-    for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-        vser_restart(drv, 1, sizes[i]);
-        vser_device_ready(drv);
-        vser_expect_add(drv, 1);
-        vser_port_ready(drv, 1);
-        vser_expect_name(drv, 1, NAME("A"));
-        vser_expect_nothing(drv);
-    }
 }
 
 /* What management software sees is what the driver is told */
@@ -450,7 +405,7 @@ static void refuse(QVSerDriver *drv, const char *desc, const char *property,
 
 static void test_bad_properties(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 2, LARGE);
     static const struct {
         const char *desc, *property, *value;
     } bad[] = {
@@ -537,13 +492,13 @@ static GBytes *make_longest_blob(void)
 
 static void test_file(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 4, LARGE);
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 4, LARGE);
     g_autoptr(GBytes) blob = vser_make_blob("file");
     g_autofree char *path = write_file(blob, g_bytes_get_size(blob), 0);
 
     vser_plug(drv->qts, 1, "desc-file", path, NULL);
     g_unlink(path);
-    vser_expect_only_port(drv, 1, "file");
+    vser_expect_only_port(drv, &vser_described, 1, "file");
     vser_unplug(drv->qts, 1);
 }
 
@@ -553,7 +508,7 @@ static void test_longest(void *obj, void *arg, QGuestAllocator *alloc)
     static const uint32_t sizes[] = {
         FRAGMENT_HEADER + VIRTIO_SERIAL_DESC_MAX, LARGE, 256
     };
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
     g_autoptr(GBytes) blob = make_longest_blob();
     g_autofree char *path = write_file(blob, g_bytes_get_size(blob), 0);
     int i;
@@ -575,7 +530,7 @@ static void test_longest(void *obj, void *arg, QGuestAllocator *alloc)
 /* A file that QEMU itself could not open */
 static void test_fdset(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 4, LARGE);
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 4, LARGE);
     g_autoptr(GBytes) blob = vser_make_blob("fdset");
     g_autofree char *path = write_file(blob, g_bytes_get_size(blob), 0);
     int fd = open(path, O_RDONLY);
@@ -586,7 +541,7 @@ static void test_fdset(void *obj, void *arg, QGuestAllocator *alloc)
                                  " 'arguments': { 'fdset-id': 7 } }");
     close(fd);
     vser_plug(drv->qts, 1, "desc-file", "/dev/fdset/7", NULL);
-    vser_expect_only_port(drv, 1, "fdset");
+    vser_expect_only_port(drv, &vser_described, 1, "fdset");
     vser_unplug(drv->qts, 1);
     vser_expect_remove(drv, 1);
     qtest_qmp_assert_success(drv->qts, "{ 'execute': 'remove-fd',"
@@ -595,7 +550,7 @@ static void test_fdset(void *obj, void *arg, QGuestAllocator *alloc)
 
 static void test_bad_files(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, 2, LARGE);
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 2, LARGE);
     g_autoptr(GBytes) blob = vser_make_blob("A");
     gsize size = g_bytes_get_size(blob);
     const struct {
@@ -627,7 +582,7 @@ static void test_bad_files(void *obj, void *arg, QGuestAllocator *alloc)
 /* @arg: whether the port has a descriptor; the data path is the same */
 static void test_data(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc);
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
     VSerHost *host = vser_host_new();
     g_autofree uint8_t *sent = g_malloc(LARGE * 8);
     g_autofree uint8_t *got = g_malloc0(LARGE * 8);
@@ -649,7 +604,7 @@ static void test_data(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_add(drv, 1);
     vser_port_ready(drv, 1);
     if (arg) {
-        vser_expect_identity(drv, 1, "data");
+        vser_expect_described(drv, 1, "data");
     } else {
         vser_expect_name(drv, 1, "data");
     }
@@ -679,6 +634,81 @@ static void test_data(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
+ * Migration
+ */
+
+/* Half a blob told of one port, and all of another owed after it */
+static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
+    g_autoptr(GBytes) blob = vser_make_blob("A");
+    QTestState *to = vser_new_destination(NULL, NULL);
+    uint32_t offset = 0;
+
+    vser_plug_described(drv->qts, 1, "A");
+    vser_plug_described(drv->qts, 2, "B");
+    vser_plug_described(to, 1, "A");
+    vser_plug_described(to, 2, "B");
+    drv->keep = true;
+    vser_restart(drv, 4, 32);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    vser_expect_add(drv, 2);
+    vser_port_ready(drv, 1);
+    vser_port_ready(drv, 2);
+    vser_expect_fragment(drv, 1, blob, &offset);
+    vser_expect_fragment(drv, 1, blob, &offset);
+    vser_expect_nothing(drv);
+
+    g_assert_true(vser_migrate(drv, to));
+    vser_expect_nothing(drv);
+    drv->keep = false;
+    qvser_give_back(drv);
+    vser_expect_blob(drv, 1, blob, offset);
+    vser_expect_name(drv, 1, NAME("A"));
+    vser_expect_described(drv, 2, "B");
+    vser_expect_nothing(drv);
+    qtest_quit(to);
+}
+
+/* @arg: the serial number at the destination, none: no descriptor */
+static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 2, LARGE);
+    g_autofree char *log = vser_new_log();
+    QTestState *to = vser_new_destination(NULL, log);
+
+    vser_plug_described(drv->qts, 1, "A");
+    if (arg) {
+        vser_plug_described(to, 1, arg);
+    } else {
+        vser_plug(to, 1, "name", NAME("A"), NULL);
+    }
+    vser_expect_only_port(drv, &vser_described, 1, "A");
+    vser_expect_refused(drv, to, log, "port1");
+}
+
+/* Stock QEMU has no place for what was negotiated, and says so */
+static void test_migrate_stock_refused(void *obj, void *arg,
+                                       QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
+    g_autofree char *log = NULL;
+    QTestState *to;
+
+    if (vser_skip_without(STOCK_DST)) {
+        return;
+    }
+    log = vser_new_log();
+    to = vser_new_destination(STOCK_DST, log);
+    vser_plug_described(drv->qts, 1, "A");
+    vser_plug(to, 1, "name", NAME("A"), NULL);
+    vser_restart(drv, 2, LARGE);
+    vser_expect_only_port(drv, &vser_described, 1, "A");
+    vser_expect_refused(drv, to, log, "virtio-console");
+}
+
+/*
  * Registration
  */
 
@@ -705,21 +735,20 @@ static const VSerCase cases[] = {
     { "negotiation/pseries-9.2", test_old_machine, (void *)"pseries-9.2",
       .before = use_old_machine, .ports = DESCRIBED(1, "A"),
       .arch = "ppc64" },
-    { "order/ports", test_order, .ports = MIXED_PORTS, .legacy = true },
-    { "order/first-come", test_first_come, .ports = MIXED_PORTS },
-    { "order/unknown-ports", test_unknown_ports, .ports = DESCRIBED(1, "A") },
-    { "order/ask-again", test_ask_again, .ports = DESCRIBED(1, "A") },
     { "fragments/sizes", test_fragments, .ports = DESCRIBED(1, "A"),
       .legacy = true },
     { "fragments/mixed", test_mixed_fragments, .ports = DESCRIBED(1, "A") },
     { "fragments/segments", test_segments, .ports = DESCRIBED(1, "A") },
     { "fragments/few-buffers", test_few_buffers, .ports = DESCRIBED(1, "A") },
+    { "fragments/ask-again", test_ask_again, .ports = DESCRIBED(1, "A") },
+    { "fragments/unplug", test_unplug_midway },
+    { "fragments/too-small", test_too_small, .ports = DESCRIBED(1, "A"),
+      .legacy = true },
     { "name/taken", test_names },
     { "name/given", test_given_name,
       .ports = DESCRIBED(1, "A")
                " -device virtserialport,bus=vser0.0,nr=2,id=port2,name="
                NAME("A") " " DESCRIBED(3, "A") },
-    { "name/cut", test_cut_name, .ports = DESCRIBED(1, "A") },
     { "properties/qom", test_qom, .ports = DESCRIBED(1, "A") },
     { "properties/bad", test_bad_properties },
     { "file/path", test_file },
@@ -728,11 +757,17 @@ static const VSerCase cases[] = {
     { "file/bad", test_bad_files },
     { "data/described", test_data, YES },
     { "data/plain", test_data, .legacy = true },
+    { "migrate/midway", test_migrate_midway, .legacy = true },
+    { "migrate/other-descriptor", test_migrate_refused, (void *)"B" },
+    { "migrate/no-descriptor", test_migrate_refused },
+    { "migrate/to-stock/negotiated", test_migrate_stock_refused,
+      .arch = "x86_64" },
 };
 
 static void register_virtio_serial_desc_test(void)
 {
     vser_add_cases("desc", cases, ARRAY_SIZE(cases));
+    vser_add_control_cases("desc-control", &vser_described);
 }
 
 libqos_init(register_virtio_serial_desc_test);

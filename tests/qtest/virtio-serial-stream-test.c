@@ -471,7 +471,7 @@ static void link_init(Link *l, void *obj, QGuestAllocator *alloc, Shape shape)
     qos_invalidate_command_line();
     g_test_message("VIRTIO_SERIAL_STREAM_SEED=%" PRIu64, seed);
     *l = (Link) {
-        .drv = vser_new_driver(obj, alloc),
+        .drv = vser_new_driver(obj, alloc, &vser_plain),
         .rand = g_rand_new_with_seed(seed),
         .shape = shape,
         .data = g_byte_array_new(),
@@ -480,8 +480,6 @@ static void link_init(Link *l, void *obj, QGuestAllocator *alloc, Shape shape)
     };
     new_stream(l, &l->to_host);
     new_stream(l, &l->to_guest);
-    /* Stock QEMU has none, and takes no guest that has taken them */
-    l->drv->refuse = PORT_DESC;
 }
 
 static void link_cleanup(Link *l)
@@ -960,8 +958,7 @@ static void test_migrate(void *obj, void *arg, QGuestAllocator *alloc)
     g_auto(Link) l = { 0 };
     VSerEnd *end;
 
-    if (m->to && !getenv(m->to)) {
-        g_test_skip("no other QEMU: set QTEST_QEMU_BINARY_DST");
+    if (m->to && vser_skip_without(m->to)) {
         return;
     }
     link_up(&l, obj, alloc, ANY_SHAPE, vser_pair);
@@ -1141,7 +1138,7 @@ static const Migration host_comes_later = {
     .throttled = true, .host_comes_later = true
 };
 static const Migration to_stock = {
-    .throttled = true, .to = "QTEST_QEMU_BINARY_DST"
+    .throttled = true, .to = STOCK_DST
 };
 
 static const Disturbance changes_to_closed = {

@@ -11,60 +11,48 @@
 #include <sys/un.h>
 #include <glib/gstdio.h>
 #include "libqtest-single.h"
-#include "qemu/bswap.h"
 #include "qemu/cutils.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "libqos/virtio-serial.h"
+#include "standard-headers/linux/virtio_config.h"
 #include "virtio-serial-utils.h"
 
 /*
- * Blobs
+ * Ports with a name
  */
 
-/* The fields are those of USB 2.0, chapter 9, in their order */
-GBytes *vser_make_blob(const char *serial)
+static void plug_plain(QTestState *qts, uint32_t id, const char *who,
+                       const char *chardev)
 {
-    static const uint8_t fixed[] = {
-        /* bLength, DEVICE, bcdUSB, class, subclass, protocol, packet size */
-        18, 1, 0x00, 0x02, 0, 0, 0, 64,
-        /* idVendor, idProduct, bcdDevice */
-        0x09, 0x12, 0x01, 0x00, 0x00, 0x01,
-        /* iManufacturer, iProduct, iSerialNumber, bNumConfigurations */
-        0, 0, 1, 1,
-        /* bLength, CONFIGURATION, wTotalLength, bNumInterfaces */
-        9, 2, 32, 0, 1,
-        /* bConfigurationValue, iConfiguration, bmAttributes, bMaxPower */
-        1, 0, 0xc0, 0,
-        /* bLength, INTERFACE, number, alternate, bNumEndpoints, class, i */
-        9, 4, 0, 0, 2, 0xff, 0, 0, 0,
-        /* bLength, ENDPOINT, address, bulk, wMaxPacketSize, bInterval */
-        7, 5, 0x81, 2, 0x00, 0x02, 0,
-        7, 5, 0x01, 2, 0x00, 0x02, 0,
-        /* bLength, STRING, LANGID */
-        4, 3, 0x09, 0x04,
-    };
-    uint8_t header[] = { 2 + 2 * strlen(serial), 3 };
-    GByteArray *blob = g_byte_array_new();
-    const char *c;
-
-    g_byte_array_append(blob, fixed, sizeof(fixed));
-    g_byte_array_append(blob, header, sizeof(header));
-    for (c = serial; *c; c++) {
-        g_byte_array_append(blob, (const uint8_t []) { *c, 0 }, 2);
-    }
-    return g_byte_array_free_to_bytes(blob);
+    vser_plug(qts, id, "name", who, chardev ? "chardev" : NULL, chardev, NULL);
 }
+
+static bool check_plain(const QVSerEvent *ev, const char *who, uint32_t *told)
+{
+    vser_check_name(ev, who);
+    return true;
+}
+
+const VSerKind vser_plain = {
+    .option = "name=",
+    .name = "",
+    .plug = plug_plain,
+    .check = check_plain,
+};
 
 /*
  * What the driver says
  */
 
-QVSerDriver *vser_new_driver(void *obj, QGuestAllocator *alloc)
+QVSerDriver *vser_new_driver(void *obj, QGuestAllocator *alloc,
+                             const VSerKind *kind)
 {
     QVirtioSerial *serial = obj;
+    QVSerDriver *drv = qvser_new(global_qtest, serial->vdev, alloc);
 
-    return qvser_new(global_qtest, serial->vdev, alloc);
+    drv->features |= kind->features;
+    return drv;
 }
 
 void vser_restart(QVSerDriver *drv, unsigned int count, uint32_t len)
@@ -74,9 +62,9 @@ void vser_restart(QVSerDriver *drv, unsigned int count, uint32_t len)
 }
 
 QVSerDriver *vser_start(void *obj, QGuestAllocator *alloc,
-                        unsigned int count, uint32_t len)
+                        const VSerKind *kind, unsigned int count, uint32_t len)
 {
-    QVSerDriver *drv = vser_new_driver(obj, alloc);
+    QVSerDriver *drv = vser_new_driver(obj, alloc, kind);
 
     vser_restart(drv, count, len);
     return drv;
@@ -121,40 +109,6 @@ void vser_expect_nothing(QVSerDriver *drv)
     g_assert_false(qvser_poll(drv, &ev));
 }
 
-bool vser_check_fragment(const QVSerEvent *ev, GBytes *blob, uint32_t *offset)
-{
-    gsize size;
-    const uint8_t *data = g_bytes_get_data(blob, &size);
-    uint32_t len = MIN(ev->room - FRAGMENT_HEADER, size - *offset);
-
-    g_assert_cmpuint(ev->event, ==, VIRTIO_CONSOLE_PORT_DESC);
-    g_assert_cmpuint(ev->used, ==, FRAGMENT_HEADER + len);
-    g_assert_cmpuint(ldl_le_p(ev->payload), ==, size);
-    g_assert_cmpuint(ldl_le_p(ev->payload + 4), ==, *offset);
-    g_assert_cmpmem(ev->payload + 8, len, data + *offset, len);
-    *offset += len;
-    g_assert_cmpuint(ev->value, ==, *offset == size);
-    return *offset == size;
-}
-
-bool vser_expect_fragment(QVSerDriver *drv, uint32_t id, GBytes *blob,
-                          uint32_t *offset)
-{
-    QVSerEvent ev;
-
-    qvser_next(drv, &ev);
-    g_assert_cmpuint(ev.id, ==, id);
-    return vser_check_fragment(&ev, blob, offset);
-}
-
-void vser_expect_blob(QVSerDriver *drv, uint32_t id, GBytes *blob,
-                      uint32_t offset)
-{
-    while (!vser_expect_fragment(drv, id, blob, &offset)) {
-        /* until the last one */
-    }
-}
-
 void vser_check_name(const QVSerEvent *ev, const char *name)
 {
     uint32_t len = MIN(ev->room - sizeof(struct virtio_console_control),
@@ -174,13 +128,16 @@ void vser_expect_name(QVSerDriver *drv, uint32_t id, const char *name)
     vser_check_name(&ev, name);
 }
 
-void vser_expect_identity(QVSerDriver *drv, uint32_t id, const char *serial)
+void vser_expect_identity(QVSerDriver *drv, const VSerKind *kind, uint32_t id,
+                          const char *who)
 {
-    g_autoptr(GBytes) blob = vser_make_blob(serial);
-    g_autofree char *name = g_strdup_printf(NAME("%s"), serial);
+    QVSerEvent ev;
+    uint32_t told = 0;
 
-    vser_expect_blob(drv, id, blob, 0);
-    vser_expect_name(drv, id, name);
+    do {
+        qvser_next(drv, &ev);
+        g_assert_cmpuint(ev.id, ==, id);
+    } while (!kind->check(&ev, who, &told));
 }
 
 void vser_expect_add(QVSerDriver *drv, uint32_t id)
@@ -203,13 +160,26 @@ void vser_expect_open(QVSerDriver *drv, uint32_t id, bool open)
     expect(drv, id, VIRTIO_CONSOLE_PORT_OPEN, open);
 }
 
-void vser_expect_only_port(QVSerDriver *drv, uint32_t id, const char *serial)
+void vser_expect_only_port(QVSerDriver *drv, const VSerKind *kind, uint32_t id,
+                           const char *who)
 {
     vser_device_ready(drv);
     vser_expect_add(drv, id);
     vser_port_ready(drv, id);
-    vser_expect_identity(drv, id, serial);
+    vser_expect_identity(drv, kind, id, who);
     vser_expect_nothing(drv);
+}
+
+void vser_expect_broken(QVSerDriver *drv, const VSerKind *kind)
+{
+    if (qvser_negotiated(drv, VIRTIO_F_VERSION_1)) {
+        qvser_wait_broken(drv);
+    }
+    qvser_add_buffers(drv, 4, LARGE);
+    vser_expect_nothing(drv);
+
+    vser_restart(drv, 4, LARGE);
+    vser_expect_only_port(drv, kind, 1, "A");
 }
 
 /*
@@ -233,11 +203,6 @@ void vser_plug(QTestState *qts, uint32_t id, ...)
     va_end(ap);
     qtest_qmp_device_add_qdict(qts, "virtserialport", args);
     qobject_unref(args);
-}
-
-void vser_plug_described(QTestState *qts, uint32_t id, const char *serial)
-{
-    vser_plug(qts, id, "desc", "1209:0001", "desc-serial", serial, NULL);
 }
 
 void vser_unplug(QTestState *qts, uint32_t id)
@@ -358,6 +323,16 @@ bool vser_migration_succeeded(QTestState *qts)
         }
         g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
     }
+}
+
+bool vser_skip_without(const char *var)
+{
+    if (getenv(var)) {
+        return false;
+    }
+    g_test_skip("no QEMU without the changes that are tested: set " STOCK_SRC
+                " and " STOCK_DST);
+    return true;
 }
 
 /* The function of libqtest for that has another name in each version */

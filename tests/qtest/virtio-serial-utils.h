@@ -12,43 +12,56 @@
 #include "libqos/qgraph.h"
 #include "libqos/virtio-serial.h"
 #include "libqos/virtio-serial-driver.h"
-#include "hw/virtio/virtio-serial-desc.h"
-
-#define PORT_DESC           (1ull << VIRTIO_CONSOLE_F_PORT_DESC)
-#define MULTIPORT           (1ull << VIRTIO_CONSOLE_F_MULTIPORT)
-
-/* Bytes of a fragment before its data */
-#define FRAGMENT_HEADER     (sizeof(struct virtio_console_control) + \
-                             sizeof(struct virtio_console_port_desc))
 
 /* A buffer that holds whatever a port usually has to say */
 #define LARGE               4096
 
-/* On the command line: a port with a descriptor, and its serial number */
-#define DESCRIBED(nr, serial) \
-    "-device virtserialport,bus=vser0.0,id=port" #nr ",nr=" #nr \
-    ",desc=1209:0001,desc-serial=" serial " "
+/* On the command line: port @nr as "port<nr>", with more properties */
+#define PORT(nr, properties) \
+    "-device virtserialport,bus=vser0.0,id=port" #nr ",nr=" #nr "," \
+    properties " "
 
-/* The name that such a port gets */
-#define NAME(serial) \
-    "usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00#" serial
+/*
+ * How the user tells a port who it is, and how the device tells the driver,
+ * between PORT_READY and PORT_OPEN. Who that is, is a short word.
+ */
+typedef struct VSerKind {
+    /* Features of a console that the driver has to take to be told all */
+    uint64_t features;
+    /* Properties on the command line, up to the word, which ends them */
+    const char *option;
+    /* The name that the port gets, up to the word, which ends it */
+    const char *name;
+    /* Plug a port as "port<id>", with @chardev unless that is NULL */
+    void (*plug)(QTestState *qts, uint32_t id, const char *who,
+                 const char *chardev);
+    /*
+     * This has to be the next event about a port that is @who. @told, 0 at
+     * first, is how much was told before; returns whether that was all.
+     */
+    bool (*check)(const QVSerEvent *ev, const char *who, uint32_t *told);
+} VSerKind;
 
-/* Returns: what desc=1209:0001,desc-serial=@serial makes */
-GBytes *vser_make_blob(const char *serial);
+/* Ports that have a name, and nothing else */
+extern const VSerKind vser_plain;
 
 /*
  * The driver
  */
 
-/* Returns: a driver of @obj, which is a QVirtioSerial, in the global QEMU */
-QVSerDriver *vser_new_driver(void *obj, QGuestAllocator *alloc);
+/*
+ * Returns: a driver of @obj, which is a QVirtioSerial, in the global QEMU, for
+ * ports of @kind
+ */
+QVSerDriver *vser_new_driver(void *obj, QGuestAllocator *alloc,
+                             const VSerKind *kind);
 
 /* (Re)start @drv and post @count buffers of @len bytes; nothing is said yet */
 void vser_restart(QVSerDriver *drv, unsigned int count, uint32_t len);
 
 /* Both of the above */
 QVSerDriver *vser_start(void *obj, QGuestAllocator *alloc,
-                        unsigned int count, uint32_t len);
+                        const VSerKind *kind, unsigned int count, uint32_t len);
 
 /* Say that the driver is there, knows port @id, and has it open */
 void vser_device_ready(QVSerDriver *drv);
@@ -67,29 +80,25 @@ void vser_expect_open(QVSerDriver *drv, uint32_t id, bool open);
 /* @name with its NUL, as much of it as the buffer holds */
 void vser_expect_name(QVSerDriver *drv, uint32_t id, const char *name);
 
-/*
- * The fragment of @blob at @offset, as much of it as the buffer holds. Moves
- * @offset on; returns whether this is the last fragment.
- */
-bool vser_expect_fragment(QVSerDriver *drv, uint32_t id, GBytes *blob,
-                          uint32_t *offset);
+/* The same, for an event that was taken already */
+void vser_check_name(const QVSerEvent *ev, const char *name);
 
-/* All fragments of @blob that are left from @offset on */
-void vser_expect_blob(QVSerDriver *drv, uint32_t id, GBytes *blob,
-                      uint32_t offset);
-
-/* Blob and name of a port with desc=1209:0001,desc-serial=@serial */
-void vser_expect_identity(QVSerDriver *drv, uint32_t id, const char *serial);
+/* All that a port of @kind says of itself */
+void vser_expect_identity(QVSerDriver *drv, const VSerKind *kind, uint32_t id,
+                          const char *who);
 
 /* No event until the device has done all that it was asked for */
 void vser_expect_nothing(QVSerDriver *drv);
 
-/* From DEVICE_READY on: one port, with such a descriptor, not open */
-void vser_expect_only_port(QVSerDriver *drv, uint32_t id, const char *serial);
+/* From DEVICE_READY on: one port of @kind, not open */
+void vser_expect_only_port(QVSerDriver *drv, const VSerKind *kind, uint32_t id,
+                           const char *who);
 
-/* Parts of the above, for an event that was taken already */
-void vser_check_name(const QVSerEvent *ev, const char *name);
-bool vser_check_fragment(const QVSerEvent *ev, GBytes *blob, uint32_t *offset);
+/*
+ * The device has stopped, whatever else it gets, and works after a reset; its
+ * only port is number 1 and "A"
+ */
+void vser_expect_broken(QVSerDriver *drv, const VSerKind *kind);
 
 /*
  * The user
@@ -97,9 +106,6 @@ bool vser_check_fragment(const QVSerEvent *ev, GBytes *blob, uint32_t *offset);
 
 /* Plug a port as "port<id>"; names and values of more properties, NULL */
 void vser_plug(QTestState *qts, uint32_t id, ...) G_GNUC_NULL_TERMINATED;
-
-/* Plug one with desc=1209:0001,desc-serial=@serial */
-void vser_plug_described(QTestState *qts, uint32_t id, const char *serial);
 
 void vser_unplug(QTestState *qts, uint32_t id);
 
@@ -123,6 +129,19 @@ void vser_host_disconnect(VSerHost *host);
 /*
  * Migration
  */
+
+/*
+ * Variables that name a QEMU without the changes that are tested, as they name
+ * one for migration-test
+ */
+#define STOCK_SRC   "QTEST_QEMU_BINARY_SRC"
+#define STOCK_DST   "QTEST_QEMU_BINARY_DST"
+
+/* A machine type that such a QEMU has, and that is older than the changes */
+#define OLD_MACHINE "-machine type=pc-i440fx-9.2 "
+
+/* Skip the case unless the environment has @var; returns whether it has not */
+bool vser_skip_without(const char *var);
 
 /*
  * Start the QEMU that the environment variable @var names, NULL: this one. The

@@ -609,12 +609,12 @@ static int short_write(Chardev *chr, const uint8_t *buf, int len)
 
 /* QEMU 10.1 made it const */
 #if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR == 0
-#define CLASS_DATA void
+typedef void ClassData;
 #else
-#define CLASS_DATA const void
+typedef const void ClassData;
 #endif
 
-static void short_class_init(ObjectClass *klass, CLASS_DATA *data)
+static void short_class_init(ObjectClass *klass, ClassData *data)
 {
     CHARDEV_CLASS(klass)->chr_write = short_write;
 }

@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bitops.h"
 #include "qemu/bswap.h"
 #include "../libqtest.h"
 #include "virtio-serial-driver.h"
@@ -15,6 +16,9 @@
 
 #define C_IVQ               2
 #define C_OVQ               3
+
+/* The feature bits of queues and transports, the same for every device */
+#define COMMON_FEATURES     MAKE_64BIT_MASK(24, 26)
 
 /* What memory that the device has not written looks like */
 #define UNWRITTEN           0xa5
@@ -116,6 +120,7 @@ QVSerDriver *qvser_new(QTestState *qts, QVirtioDevice *vdev,
     drv->qts = qts;
     drv->vdev = vdev;
     drv->alloc = alloc;
+    drv->features = 1ull << VIRTIO_CONSOLE_F_MULTIPORT;
     return drv;
 }
 
@@ -212,15 +217,16 @@ void qvser_free(QVSerDriver *drv)
 void qvser_start(QVSerDriver *drv)
 {
     QVirtioDevice *vdev = drv->vdev;
+    uint64_t features = drv->features | COMMON_FEATURES;
     uint32_t i;
 
+    features &= ~(QVIRTIO_F_BAD_FEATURE | 1ull << VIRTIO_RING_F_EVENT_IDX);
+    if (!drv->indirect) {
+        features &= ~(1ull << VIRTIO_RING_F_INDIRECT_DESC);
+    }
     qvirtio_start_device(vdev);
     stop(drv);
-    qvirtio_set_features(vdev, qvirtio_get_features(vdev) &
-                         ~(QVIRTIO_F_BAD_FEATURE | drv->refuse |
-                           (drv->indirect ? 0 :
-                            1ull << VIRTIO_RING_F_INDIRECT_DESC) |
-                           1ull << VIRTIO_RING_F_EVENT_IDX));
+    qvirtio_set_features(vdev, qvirtio_get_features(vdev) & features);
 
     drv->c_ivq = qvirtqueue_setup(vdev, drv->alloc, C_IVQ);
     drv->c_ovq = qvirtqueue_setup(vdev, drv->alloc, C_OVQ);

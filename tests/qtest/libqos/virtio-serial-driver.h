@@ -63,7 +63,7 @@ typedef struct QVSerQueue {
 
 typedef struct QVSerDriver {
     /* The test's, before qvser_start() */
-    uint64_t refuse;        /* features not to take, though offered */
+    uint64_t features;      /* of a console, to take; MULTIPORT at first */
     uint64_t data_ports;    /* a bit for each port that gets data queues */
     bool indirect;          /* take INDIRECT_DESC */
     /* The test's, at any time */
@@ -101,10 +101,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(QVSerDriver, qvser_free)
  * qvser_start:
  * @drv: the driver
  *
- * Reset the device, take what features it offers but for those that
- * @drv->refuse and EVENT_IDX name, and INDIRECT_DESC unless @drv->indirect, set
- * up the queues and set DRIVER_OK. No buffers are posted, no message is sent.
- * May be called again.
+ * Reset the device, take what it offers of @drv->features and of what is not
+ * for consoles only, but not EVENT_IDX, and INDIRECT_DESC if @drv->indirect;
+ * set up the queues and set DRIVER_OK. No buffers are posted, no message is
+ * sent. May be called again.
  */
 void qvser_start(QVSerDriver *drv);
 
