@@ -380,21 +380,32 @@ def write_csv(path, rows):
         out.writerows(rows)
 
 
-def main():
+def start(*names):
+    """
+    What a program of these that scripts/bench calls begins with. Returns its
+    arguments: "quick", each of @names, and "qemus", {version: [stock, ours]}.
+    "out" is a directory that is there.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("build")
-    parser.add_argument("out")
+    for name in names:
+        parser.add_argument(name)
     parser.add_argument("qemu", nargs="+")
     args = parser.parse_args()
-
+    args.qemus = {}
+    for arg in args.qemu:
+        version, *paths = arg.split(":")
+        args.qemus[version] = paths
+    # An exception, so that what was started is ended
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     os.makedirs(args.out, exist_ok=True)
-    qemus = {}
-    for arg in args.qemu:
-        version, *paths = arg.split(":")
-        qemus[version] = paths
+    return args
+
+
+def main():
+    args = start("build", "out")
+    qemus = args.qemus
     few, many = 31, 511
     port_counts, pairs, counts = [31, 127, 511], 9, 2
     if args.quick:

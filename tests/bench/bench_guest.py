@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure in a real guest, and report; scripts/bench calls this.
 
-usage: bench_guest.py [--quick] QEMU OUT
+usage: bench_guest.py [--quick] OUT VERSION:STOCK:OURS
 
 QEMU is ours; OUT gets guest-usb.md, and guest-usb.csv with every run's figures.
 
@@ -12,17 +12,16 @@ Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-import argparse
 import os
 import pathlib
-import signal
 import sys
 import threading
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "guest"))
-from bench import load, machine, spread, table, write_csv   # noqa: E402
+from bench import (load, machine, spread, start, table,     # noqa: E402
+                   write_csv)
 from guestlib import Guest, Port                            # noqa: E402
 
 MIB = 1 << 20
@@ -152,17 +151,10 @@ def usb(qemu, out, quick):
 
 def main(measure, name):
     """Parse the command line, and print and leave what @measure has to say"""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("qemu")
-    parser.add_argument("out")
-    args = parser.parse_args()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
-    os.makedirs(args.out, exist_ok=True)
+    args = start("out")
+    (_, ours), = args.qemus.values()
     before, date = load(), time.strftime("%Y-%m-%d %H:%M %Z")
-    text = measure(args.qemu, args.out, args.quick)
+    text = measure(ours, args.out, args.quick)
     text = (f"{date}; {machine()}; guest: Linux 6.1, emulated CPU; load average "
             f"before {before}, after {load()}; {text}")
     with open(os.path.join(args.out, name), "w", encoding="utf-8") as f:

@@ -15,15 +15,13 @@ Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-import argparse
 import contextlib
 import os
-import signal
 import sys
 import time
 
 sys.dont_write_bytecode = True
-from bench import load, machine, table, write_csv       # noqa: E402
+from bench import load, machine, start, table, write_csv    # noqa: E402
 from bench_guest import MIB, compare, receive, say, send    # noqa: E402
 from guestlib import Guest, Port                        # noqa: E402
 
@@ -82,17 +80,8 @@ def pipe(stock, ours, out, version, quick):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("out")
-    parser.add_argument("qemu", nargs="+")
-    args = parser.parse_args()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
-    os.makedirs(args.out, exist_ok=True)
-    for qemu in args.qemu:
-        version, stock, ours = qemu.split(":")
+    args = start("out")
+    for version, (stock, ours) in args.qemus.items():
         before, date = load(), time.strftime("%Y-%m-%d %H:%M %Z")
         text = pipe(stock, ours, args.out, version, args.quick)
         text = (f"### QEMU {version}: through a real guest\n\n"

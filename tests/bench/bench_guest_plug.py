@@ -2,7 +2,7 @@
 """Measure how long a guest takes from device_add to a link and to a running
 unit, for a port with a descriptor and for usb-serial; scripts/bench calls this.
 
-usage: bench_guest_plug.py [--quick] QEMU OUT
+usage: bench_guest_plug.py [--quick] OUT VERSION:STOCK:OURS
 
 QEMU is ours; OUT gets guest-plug.md, and guest-plug.csv with every run's figures.
 

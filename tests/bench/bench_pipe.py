@@ -11,17 +11,15 @@ Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-import argparse
 import csv
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
-from bench import load, machine, table, write_csv       # noqa: E402
+from bench import load, machine, start, table, write_csv    # noqa: E402
 
 PORTS = [1, 64]
 CHUNKS = [1, 64, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20]
@@ -360,22 +358,12 @@ def report(version, head, figures, chunks, out):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("build")
-    parser.add_argument("out")
-    parser.add_argument("qemu", nargs="+")
-    args = parser.parse_args()
-
-    for number_ in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number_, lambda number_, _: sys.exit(128 + number_))
-    os.makedirs(args.out, exist_ok=True)
+    args = start("build", "out")
     pairs, chunks, seconds = 9, CHUNKS, 0.15
     if args.quick:
         pairs, chunks, seconds = 1, [1, 1 << 12, 1 << 16], 0.05
 
-    for qemu in args.qemu:
-        version, stock, ours = qemu.split(":")
+    for version, (stock, ours) in args.qemus.items():
         before, date = load(), time.strftime("%Y-%m-%d %H:%M %Z")
         with open(os.path.join(args.out, f"pipe-{version}.log"), "w",
                   encoding="utf-8") as log:

@@ -120,3 +120,15 @@ class GuestTest(unittest.TestCase):
         """Move `size` random bytes each way through the port that `link`
         names in the guest, and check that they are the same over there."""
         self.guest.exchange(self.port(id), link, size)
+
+    def check_nothing_elsewhere(self):
+        """Hostile names have made no link to a port where none should be, and
+        no directory."""
+        self.assertEqual(self.guest.sh(
+            'find /dev /run /tmp /etc /root '
+            '-type l | while read -r l; do case $(readlink "$l") in *vport*)\n'
+            'echo "$l" ;; esac; done | grep -v -e ^/dev/virtio-ports/ '
+            '-e ^/dev/char/ -e ^/run/udev/ || :'), '')
+        self.assertEqual(self.guest.sh(
+            'find /dev/virtio-ports -mindepth 1 -type d | sort'),
+            '/dev/virtio-ports/by-id\n/dev/virtio-ports/by-usb-id\n')

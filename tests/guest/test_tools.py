@@ -115,6 +115,10 @@ class Connects(ToolsTest):
 
     abstract = True
 
+    @classmethod
+    def make_ports(cls):
+        return [Port(id, **props) for id, props in PORTS.items()]
+
     def connected(self, id='a1', options='', arguments='1209:0001:A1'):
         """Connect to a port, and wait until it is."""
         port = self.port(id)
@@ -258,21 +262,22 @@ class Connects(ToolsTest):
             self.assertIn(line + '\n', shown)
 
 
-class StockTools(Connects):
-    """Debian's driver, and QEMU's own port for the descriptors."""
+class StoreTools(Connects):
+    """The daemon's store says what there is."""
 
-    options = {'driver': 'stock', 'devices': [
-        {'driver': 'virtserialdesc', 'id': 'records', 'bus': 'vs.0'}]}
+    abstract = True
     source = 'store'
-
-    @classmethod
-    def make_ports(cls):
-        return [Port(id, **props) for id, props in PORTS.items()]
 
     def setUp(self):
         self.daemon()
         self.wait_listed(self.truth())
 
+
+class StockTools(StoreTools):
+    """Debian's driver, and QEMU's own port for the descriptors."""
+
+    options = {'driver': 'stock', 'devices': [
+        {'driver': 'virtserialdesc', 'id': 'records', 'bus': 'vs.0'}]}
     def test_store_follows(self):
         """Ports that come, go and change places: in the end all is as it is."""
         with self.plugged('one', desc='1209:0005', desc_serial='1') as one:
@@ -426,12 +431,8 @@ class PatchedTools(Connects):
 
     source = 'driver'
 
-    @classmethod
-    def make_ports(cls):
-        return [Port(id, **props) for id, props in PORTS.items()]
 
-
-class MixedTools(Connects):
+class MixedTools(StoreTools):
     """The driver of guest/linux, with a controller that does not offer the
     feature and says it on a port, and one that does."""
 
@@ -439,16 +440,6 @@ class MixedTools(Connects):
         {'driver': 'virtio-serial-pci', 'id': 'new'},
         {'driver': 'virtserialdesc', 'id': 'records', 'bus': 'vs.0'}]}
     numbers = {'vs': 0, 'new': 2}
-    source = 'store'
-
-    @classmethod
-    def make_ports(cls):
-        return [Port(id, **props) for id, props in PORTS.items()]
-
-    def setUp(self):
-        self.daemon()
-        self.wait_listed(self.truth())
-
     def test_both_sources(self):
         with self.plugged('other', desc='1209:0001', desc_serial='B1',
                           bus='new.0'):
