@@ -1,0 +1,197 @@
+# The recipes for KubeVirt, OpenStack and Proxmox, as far as they can be tried
+# without these
+#
+# Copyright (c) 2026 the virtio-serial-desc authors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import contextlib
+import json
+import pathlib
+import subprocess
+import tempfile
+import unittest
+import xml.etree.ElementTree as ET
+
+import yaml
+
+from guestlib import TOP, Guest, Port
+from guesttest import GuestTest
+from libvirttest import EXAMPLES, LibvirtTest, descriptors
+
+HERE = pathlib.Path(__file__).resolve().parent
+HOOK = EXAMPLES / 'kubevirt/onDefineDomain'
+PORTS = 'virtio-serial-desc.example.org/ports'
+
+
+def run_hook(vmi, xml):
+    """The hook as KubeVirt's shim runs it"""
+    return subprocess.run([HOOK, '--vmi', json.dumps(vmi), '--domain', xml],
+                          capture_output=True, text=True)
+
+
+def vmi():
+    return yaml.safe_load((EXAMPLES / 'kubevirt/vmi.yaml').read_text())
+
+
+def without_whitespace(element):
+    """Of an element, what matters"""
+    return (element.tag, element.attrib, (element.text or '').strip(),
+            [without_whitespace(child) for child in element])
+
+
+class Files(unittest.TestCase):
+    """The examples, as files"""
+
+    def __str__(self):
+        return f'{type(self).__name__}.{self._testMethodName}'
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory(prefix='virt-files-')
+        self.addCleanup(directory.cleanup)
+        self.dir = pathlib.Path(directory.name)
+
+    def validate(self, file, schema=()):
+        done = subprocess.run(['virt-xml-validate', file, *schema],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_schema(self):
+        """libvirt's own. A fragment is put where it belongs."""
+        domain = (EXAMPLES / 'channel.xml').read_text()
+        for file in EXAMPLES.glob('*.xml'):
+            text = file.read_text()
+            if text.startswith('<channel'):
+                text = domain.replace('</devices>', text + '</devices>')
+            elif 'qemu:commandline' in text:
+                text = domain.replace('<qemu:override>', text + '<qemu:override>')
+            with self.subTest(file.name):
+                (self.dir / file.name).write_text(text)
+                self.validate(self.dir / file.name, ['domain'])
+
+    def test_hook_output(self):
+        """It validates, and what was there is still there."""
+        before = (HERE / 'kubevirt-domain.xml').read_text()
+        done = run_hook(vmi(), before)
+        self.assertEqual(done.stderr, '')
+        (self.dir / 'domain.xml').write_text(done.stdout)
+        self.validate(self.dir / 'domain.xml', ['domain'])
+        before, after = ET.fromstring(before), ET.fromstring(done.stdout)
+        for element in before:
+            kept = after.find(element.tag)
+            self.assertEqual(
+                without_whitespace(kept)[3][:len(element)],
+                without_whitespace(element)[3], element.tag)
+
+    def test_hook_without_annotation(self):
+        before = (HERE / 'kubevirt-domain.xml').read_text()
+        done = run_hook({'metadata': {}}, before)
+        self.assertEqual(without_whitespace(ET.fromstring(done.stdout)),
+                         without_whitespace(ET.fromstring(before)))
+
+    def test_hook_mistakes(self):
+        for port in {'desc-serial': 'A'}, {'desc': '1209:0001', 'serial': 'A'}:
+            done = run_hook({'metadata': {'annotations': {
+                PORTS: json.dumps([port])}}}, '<domain/>')
+            self.assertEqual((done.returncode, done.stdout), (1, ''))
+            self.assertIn(f'{PORTS}: port 0: expected desc,', done.stderr)
+
+    def test_shell(self):
+        done = subprocess.run(['shellcheck', EXAMPLES / 'nova-emulator'],
+                              capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (0, ''))
+
+
+class KubeVirt(LibvirtTest):
+    """What the hook makes of a domain, started"""
+
+    options = {'driver': 'stock'}
+
+    @classmethod
+    def make_xml(cls):
+        return run_hook(vmi(), (HERE / 'kubevirt-domain.xml').read_text()).stdout
+
+    def test_guest(self):
+        expected = descriptors(ET.fromstring(self.make_xml()))
+        asked = json.loads(vmi()['metadata']['annotations'][PORTS])
+        self.assertEqual([port['desc-serial'] for port in asked],
+                         [port['desc-serial'] for port in expected.values()])
+        self.check(expected)
+        self.assertEqual(self.guest.links()['com.acme.kernel-stats'],
+                         self.node('ua-desc1'))
+
+
+class Nova(LibvirtTest):
+    """A domain as Nova's, whose emulator is nova-emulator"""
+
+    count = 2
+
+    @classmethod
+    def make_xml(cls):
+        return (HERE / 'nova-domain.xml').read_text()
+
+    @classmethod
+    def setUpClass(cls):
+        script = (EXAMPLES / 'nova-emulator').read_text()
+        # Each libvirtd is a node, and has a home of its own.
+        for line, here in (('emulator=/usr/local/bin/qemu-system-x86_64',
+                            f'emulator={cls.qemu}'),
+                           ('sockets=/run/acme', 'sockets=$HOME')):
+            assert script.count(line) == 1
+            script = script.replace(line, here)
+        cls.options = {'driver': 'stock', 'emulator': script}
+        super().setUpClass()
+
+    def check_port(self):
+        uuid = ET.fromstring(self.make_xml()).findtext('uuid')
+        port = Port('desc')
+        port.socket = self.guest.connect(self.guest.libvirtd.dir / uuid)
+        self.guest.ports['desc'] = port
+        self.check({'desc': {'desc': '1209:0001', 'desc-manufacturer': 'Acme',
+                             'desc-product': 'Kernel stats',
+                             'desc-serial': uuid}})
+
+    def test_guest(self):
+        self.check_port()
+
+    def test_migrate(self):
+        for libvirtd in reversed(self.libvirtds):
+            self.guest.migrate(libvirtd)
+            self.check_port()
+
+
+class ProxmoxGuest(Guest):
+    """A guest whose command line ends with what proxmox.conf has"""
+
+    def command(self):
+        line = (EXAMPLES / 'proxmox.conf').read_text().replace('/run/acme',
+                                                               str(self.dir))
+        # As Proxmox takes it apart
+        words = subprocess.run(
+            ['perl', '-MText::ParseWords', '-e',
+             '$_ = <STDIN>; s/^args: //; print map { "$_\\0" } shellwords($_)'],
+            input=line, capture_output=True, text=True, check=True).stdout
+        return super().command() + words.split('\0')[:-1]
+
+
+class Proxmox(GuestTest):
+    """A machine type that is older than descriptors"""
+
+    @classmethod
+    def setUpClass(cls):
+        guest = ProxmoxGuest(cls.qemu, kernel=cls.kernel,
+                             machine='pc-i440fx-9.2',
+                             log=TOP / 'build/log/libvirt-Proxmox.log')
+        stack = contextlib.ExitStack()
+        cls.addClassCleanup(stack.close)
+        cls.guest = stack.enter_context(guest)
+
+    def test_guest(self):
+        link = '/dev/virtio-ports/by-usb-id/1209:0001:alice'
+        self.guest.wait_for(link)
+        port, = json.loads(self.guest.sh('vser list --json'))['ports']
+        self.assertEqual(
+            [port[field] for field in ('port', 'source', 'manufacturer', 'product')],
+            [self.guest.node(link), 'driver', 'Acme', 'Kernel stats'])
+        alice = Port('alice')
+        alice.socket = self.guest.connect('alice')
+        self.guest.exchange(alice, link, 1 << 14)
