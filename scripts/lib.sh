@@ -376,6 +376,18 @@ qemu_targets() {
         qemu-system-ppc64 qemu-system-arm tests/qtest/qos-test
 }
 
+# qemu_tls TREE: what the tests of character devices need where these can use
+# TLS, in TREE/build-tls.
+qemu_tls() {
+    local tree=$1
+    need_packages libgnutls28-dev openssl
+    tree_exclude "$tree" /build-tls/
+    qemu_configure "$tree" build-tls "${QEMU_CONFIGURE[@]}" --enable-gnutls
+    run_logged "build-${tree##*/}-tls" ninja -C "$tree/build-tls" \
+        qemu-system-x86_64 tests/qtest/qos-test \
+        tests/unit/test-char tests/unit/test-char-lend
+}
+
 # qemu_stock SERIES: build the same source without our changes, with the same
 # options, in build/stock-SERIES, and print the emulator's path.
 qemu_stock() {

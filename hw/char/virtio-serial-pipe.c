@@ -30,6 +30,15 @@ static void move_goal(size_t *goal, size_t offered, size_t used)
     *goal = MIN(MAX(used < offered ? used : 2 * *goal, GOAL_MIN), GOAL_MAX);
 }
 
+/*
+ * virtqueue_pop() of a queue that may be empty, as it is each time that all is
+ * taken: that function is dear even then where its arrays are cleared first
+ */
+static void *pop(VirtQueue *vq, size_t size)
+{
+    return virtio_queue_empty(vq) ? NULL : virtqueue_pop(vq, size);
+}
+
 /* Put the element that was popped last back into @vq */
 static void unpop(VirtQueue *vq, VirtQueueElement *elem)
 {
@@ -88,7 +97,7 @@ static void get_batch(VirtIOSerialPort *port, Batch *batch)
 
     do {
         if (!elem) {
-            elem = virtqueue_pop(port->ovq, sizeof(*elem));
+            elem = pop(port->ovq, sizeof(*elem));
         }
         if (!elem) {
             break;
@@ -135,7 +144,6 @@ static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size,
             break;
         }
         virtqueue_fill(port->ovq, elem, 0, done);
-        g_free(elem);
     }
     /* A packed ring must not be flushed of nothing */
     if (done) {
@@ -152,6 +160,13 @@ static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size,
     for (i = batch->nr_elems; i > kept; i--) {
         unpop(port->ovq, batch->elem[i - 1]);
     }
+    /*
+     * After the guest has its buffers back: one that polls for them takes them
+     * meanwhile, and needs no notification.
+     */
+    for (i = 0; i < done; i++) {
+        g_free(batch->elem[i]);
+    }
     return done;
 }
 
@@ -165,7 +180,7 @@ static bool discard(VirtIOSerialPort *port)
         return false;
     }
     port->elem = NULL;
-    while (elem || (elem = virtqueue_pop(port->ovq, sizeof(*elem)))) {
+    while (elem || (elem = pop(port->ovq, sizeof(*elem)))) {
         virtqueue_push(port->ovq, elem, 0);
         g_free(elem);
         elem = NULL;
@@ -174,18 +189,24 @@ static bool discard(VirtIOSerialPort *port)
     return any;
 }
 
-void virtio_serial_pipe_send(VirtIOSerialPort *port)
+/*
+ * A guest that is stopped may have been migrated, and what it holds is for its
+ * new place to send; set_status() comes back if it was not.
+ */
+static bool can_send(VirtIOSerialPort *port)
+{
+    return VIRTIO_DEVICE(port->vser)->vm_running && port->host_connected &&
+           !port->throttled;
+}
+
+/* Send what the ring holds. Returns whether the guest has to be told. */
+static bool send_batches(VirtIOSerialPort *port)
 {
     VirtIOSerialPortClass *vsc = VIRTIO_SERIAL_PORT_GET_CLASS(port);
-    VirtIODevice *vdev = VIRTIO_DEVICE(port->vser);
     bool any = false;
     Batch batch;
 
-    /*
-     * A guest that is stopped may have been migrated, and what it holds is for
-     * its new place to send; set_status() comes back if it was not.
-     */
-    while (vdev->vm_running && port->host_connected && !port->throttled) {
+    while (can_send(port)) {
         ssize_t ret = 0;
 
         get_batch(port, &batch);
@@ -206,8 +227,22 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port)
         any |= put_batch(port, &batch, ret,
                          !port->throttled && ret < batch.size);
     }
+    return any;
+}
+
+void virtio_serial_pipe_send(VirtIOSerialPort *port)
+{
+    bool any = false;
+
+    /* What the guest adds meanwhile is seen without its telling */
+    do {
+        virtio_queue_set_notification(port->ovq, 0);
+        any |= send_batches(port);
+        virtio_queue_set_notification(port->ovq, 1);
+    } while (can_send(port) && !virtio_queue_empty(port->ovq));
+
     if (any) {
-        virtio_notify(vdev, port->ovq);
+        virtio_notify(VIRTIO_DEVICE(port->vser), port->ovq);
     }
 }
 
@@ -245,7 +280,7 @@ size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
 
     RCU_READ_LOCK_GUARD();
     while (offset < size && filled < VIRTQUEUE_MAX_SIZE) {
-        VirtQueueElement *elem = virtqueue_pop(vq, sizeof(*elem));
+        VirtQueueElement *elem = pop(vq, sizeof(*elem));
         size_t len;
 
         if (!elem) {
@@ -290,7 +325,7 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
         return 0;
     }
     while (pipe->lent_size < pipe->lend_goal) {
-        VirtIOSerialLent *lent = virtqueue_pop(port->ivq, sizeof(*lent));
+        VirtIOSerialLent *lent = pop(port->ivq, sizeof(*lent));
         unsigned int i;
 
         if (!lent) {

@@ -7,9 +7,11 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <netinet/in.h>
 #include <termios.h>
 #include <glib/gstdio.h>
@@ -91,29 +93,38 @@ static void add_logged(VSerEnd *end)
         " 'data': { 'path': %s } } } }", log, end->path));
 }
 
-static void add_inet(VSerEnd *end, bool telnet, bool websocket)
+/* With what makes it special in @data, which is freed */
+static void add_inet(VSerEnd *end, QDict *data)
 {
-    add(end, qdict_from_jsonf_nofail(
-        "{ 'type': 'socket', 'data': { 'server': true, 'wait': false,"
-        " 'telnet': %i, 'websocket': %i, 'addr': { 'type': 'inet',"
-        " 'data': { 'host': '127.0.0.1', 'port': '0' } } } }",
-        telnet, websocket));
+    qdict_put_bool(data, "server", true);
+    qdict_put_bool(data, "wait", false);
+    qdict_put(data, "addr", qdict_from_jsonf_nofail(
+        "{ 'type': 'inet',"
+        " 'data': { 'host': '127.0.0.1', 'port': '0' } }"));
+    add(end, qdict_from_jsonf_nofail("{ 'type': 'socket', 'data': %p }", data));
+}
+
+/* What QEMU has made of port 0 */
+static uint16_t get_port(VSerEnd *end)
+{
+    g_autofree char *filename = get_filename(end);
+    char *port = strstr(filename, "127.0.0.1:");
+
+    g_assert_nonnull(port);
+    return atoi(strchr(port, ':') + 1);
 }
 
 static void add_tcp(VSerEnd *end)
 {
-    add_inet(end, false, false);
+    add_inet(end, qdict_new());
 }
 
 static void connect_tcp(VSerEnd *end)
 {
     struct sockaddr_in addr = { .sin_family = AF_INET };
-    g_autofree char *filename = get_filename(end);
-    char *port = strstr(filename, "127.0.0.1:");
 
-    g_assert_nonnull(port);
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    addr.sin_port = htons(atoi(strchr(port, ':') + 1));
+    addr.sin_port = htons(get_port(end));
     connect_socket(end, (struct sockaddr *)&addr, sizeof(addr));
 }
 
@@ -230,7 +241,7 @@ static void encode_mux(VSerEnd *end, const uint8_t *data, size_t len)
 
 static void add_telnet(VSerEnd *end)
 {
-    add_inet(end, true, false);
+    add_inet(end, qdict_from_jsonf_nofail("{ 'telnet': true }"));
 }
 
 static void encode_telnet(VSerEnd *end, const uint8_t *data, size_t len)
@@ -255,7 +266,7 @@ static void connect_telnet(VSerEnd *end)
 
 static void add_websocket(VSerEnd *end)
 {
-    add_inet(end, false, true);
+    add_inet(end, qdict_from_jsonf_nofail("{ 'websocket': true }"));
 }
 
 static void connect_websocket(VSerEnd *end)
@@ -321,10 +332,73 @@ static void decode_websocket(VSerEnd *end, GByteArray *data)
     }
 }
 
+/*
+ * TLS: a client that openssl has is between us and QEMU. It ends by itself
+ * where one of them does.
+ */
+
+#define PSK_USER    "test"
+#define PSK_KEY     "00112233445566778899aabbccddeeff"
+
+static char *tls_missing(QTestState *qts)
+{
+    g_autofree char *openssl = g_find_program_in_path("openssl");
+    QDict *response, *error;
+    char *why;
+
+    if (!openssl) {
+        return g_strdup("there is no program openssl");
+    }
+    response = qtest_qmp(qts, "{ 'execute': 'object-add', 'arguments': {"
+                         " 'qom-type': 'tls-creds-anon', 'id': 'try-tls',"
+                         " 'endpoint': 'server' } }");
+    error = qdict_get_qdict(response, "error");
+    why = error ? g_strdup(qdict_get_str(error, "desc")) : NULL;
+    qobject_unref(response);
+    if (!why) {
+        qtest_qmp_assert_success(qts, "{ 'execute': 'object-del',"
+                                 " 'arguments': { 'id': 'try-tls' } }");
+    }
+    return why;
+}
+
+static void add_tls(VSerEnd *end)
+{
+    g_autofree char *keys = g_build_filename(end->dir, "keys.psk", NULL);
+    g_autofree char *creds = g_strdup_printf("%s-creds", end->id);
+
+    g_assert_true(g_file_set_contents(keys, PSK_USER ":" PSK_KEY "\n", -1,
+                                      NULL));
+    qtest_qmp_assert_success(end->qts, "{ 'execute': 'object-add',"
+                             " 'arguments': { 'qom-type': 'tls-creds-psk',"
+                             " 'id': %s, 'endpoint': 'server',"
+                             " 'dir': %s } }", creds, end->dir);
+    add_inet(end, qdict_from_jsonf_nofail("{ 'tls-creds': %s }", creds));
+}
+
+static void connect_tls(VSerEnd *end)
+{
+    g_autofree char *server = g_strdup_printf("127.0.0.1:%u", get_port(end));
+    const char *argv[] = {
+        "openssl", "s_client", "-connect", server, "-noservername",
+        "-psk_identity", PSK_USER, "-psk", PSK_KEY,
+        "-quiet", "-no_ign_eof", "-nocommands", NULL
+    };
+    g_autoptr(GError) err = NULL;
+
+    g_spawn_async_with_pipes(NULL, (char **)argv, NULL,
+                             G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD,
+                             NULL, NULL, &end->client, &end->out, &end->in,
+                             NULL, &err);
+    g_assert_no_error(err);
+}
+
 const VSerBackend vser_backends[] = {
     { "unix", add_unix, connect_unix, encode_plain, decode_plain },
     { "pair", add_pair, NULL, encode_plain, decode_plain },
     { "tcp", add_tcp, connect_tcp, encode_plain, decode_plain },
+    { "tls", add_tls, connect_tls, encode_plain, decode_plain,
+      .missing = tls_missing },
     { "pipe", add_pipe, NULL, encode_plain, decode_plain },
     { "pty", add_pty, NULL, encode_plain, decode_plain },
     { "logfile", add_logged, connect_unix, encode_plain, decode_plain },
@@ -341,6 +415,26 @@ const VSerBackend vser_backends[] = {
 
 const VSerBackend *const vser_unix = &vser_backends[0];
 const VSerBackend *const vser_pair = &vser_backends[1];
+
+const VSerBackend *vser_find_backend(const char *name)
+{
+    const VSerBackend *backend = vser_backends;
+
+    while (!g_str_equal(backend->name, name)) {
+        backend++;
+    }
+    return backend;
+}
+
+bool vser_skip_without_backend(QTestState *qts, const VSerBackend *backend)
+{
+    g_autofree char *why = backend->missing ? backend->missing(qts) : NULL;
+
+    if (why) {
+        g_test_skip(why);
+    }
+    return why;
+}
 
 /*
  * The end
@@ -376,6 +470,11 @@ void vser_end_connect(VSerEnd *end)
 
 void vser_end_disconnect(VSerEnd *end)
 {
+    if (end->client) {
+        kill(end->client, SIGKILL);
+        g_assert_cmpint(waitpid(end->client, NULL, 0), ==, end->client);
+        end->client = 0;
+    }
     if (end->out != end->in) {
         close(end->out);
     }
@@ -432,6 +531,20 @@ size_t vser_end_write(VSerEnd *end, const uint8_t *data, size_t len)
         }
     }
     return end->written->len;
+}
+
+void vser_end_flush(VSerEnd *end)
+{
+    gint64 start = g_get_monotonic_time();
+    int unread;
+
+    do {
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+        unread = 0;
+        if (end->client) {
+            g_assert_cmpint(ioctl(end->out, FIONREAD, &unread), ==, 0);
+        }
+    } while (vser_end_write(end, NULL, 0) || unread);
 }
 
 bool vser_end_read(VSerEnd *end, size_t max, GByteArray *data)

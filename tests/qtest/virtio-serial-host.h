@@ -26,6 +26,8 @@ typedef struct VSerBackend {
     bool copies;
     /* QEMU hands each byte on alone, and loses some for who needs more room */
     bool bytewise;
+    /* Returns: why it can't be had with @qts, NULL: it can; g_free() that */
+    char *(*missing)(QTestState *qts);
 } VSerBackend;
 
 struct VSerEnd {
@@ -34,6 +36,7 @@ struct VSerEnd {
     char *id;               /* the chardev's */
     char *dir, *path;       /* for what the chardev needs in the file system */
     int in, out;            /* to read from QEMU and to write to it, or -1 */
+    GPid client;            /* has the connection, and in and out; or 0 */
     int theirs;             /* VSER_PAIR: QEMU's end, as well as QEMU has it */
     bool gone;              /* QEMU has closed its end */
     GByteArray *read, *written; /* not decoded, not taken by the system yet */
@@ -44,6 +47,12 @@ extern const VSerBackend vser_backends[];
 
 /* Those that tests ask for */
 extern const VSerBackend *const vser_unix, *const vser_pair;
+
+/* Returns: the one of that name */
+const VSerBackend *vser_find_backend(const char *name);
+
+/* Skip the case if @backend is not for @qts; returns whether it is not */
+bool vser_skip_without_backend(QTestState *qts, const VSerBackend *backend);
 
 /**
  * vser_end_new:
@@ -74,6 +83,14 @@ void vser_end_disconnect(VSerEnd *end);
  * Returns: how many bytes, encoded, wait.
  */
 size_t vser_end_write(VSerEnd *end, const uint8_t *data, size_t len);
+
+/**
+ * vser_end_flush:
+ * @end: connected
+ *
+ * Wait until the system, or end->client, has taken all that was written.
+ */
+void vser_end_flush(VSerEnd *end);
 
 /**
  * vser_end_read:
