@@ -77,7 +77,31 @@ class Port:
         return data
 
 
-class Guest:
+class Started:
+    """A context manager that starts something in a directory of its own,
+    self.dir, and ends it on leaving, or if it does not start as a whole.
+
+    A subclass has _start() and _end(), which removes the directory too;
+    self.process is None as long as _start() has not set it.
+    """
+
+    def __enter__(self):
+        # A socket's path must be short, so this is not under build/.
+        name = type(self).__name__.lower()
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f'{name}-'))
+        self.process = None
+        try:
+            self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        self._end()
+
+
+class Guest(Started):
     """A running guest. A context manager: leaving it ends QEMU.
 
     driver    'patched' or 'stock': which virtio_console it has
@@ -106,20 +130,6 @@ class Guest:
         self.memory = memory
         self.log = log
         self.events = []
-
-    def __enter__(self):
-        # A socket's path must be short, so this is not under build/.
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix='guest-'))
-        self.process = None
-        try:
-            self._start()
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(self, *exc):
-        self._end()
 
     def command(self):
         """QEMU's command line, as a list."""

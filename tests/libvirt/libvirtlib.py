@@ -22,11 +22,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 import xml.etree.ElementTree as ET
 
-from guestlib import TIMEOUT, Guest, GuestError, Lines, Port
+from guestlib import TIMEOUT, Guest, GuestError, Lines, Port, Started
 
 QEMU = 'http://libvirt.org/schemas/domain/qemu/1.0'
 ET.register_namespace('qemu', QEMU)
@@ -50,23 +49,9 @@ def give(directory):
             shutil.chown(path, 'nobody', 'nogroup')
 
 
-class Libvirtd:
+class Libvirtd(Started):
     """A running libvirtd. A context manager: leaving it ends it and every
     emulator that it has started."""
-
-    def __enter__(self):
-        # A socket's path must be short, so this is not under build/.
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix='virt-'))
-        self.process = None
-        try:
-            self._start()
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(self, *exc):
-        self._end()
 
     def _start(self):
         config = self.dir / 'config/libvirt'
