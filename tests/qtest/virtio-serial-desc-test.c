@@ -245,15 +245,18 @@ static void test_ask_again(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
 }
 
-/* A port that goes with half its descriptor told; the next one starts at 0 */
-static void test_unplug_midway(void *obj, void *arg, QGuestAllocator *alloc)
+/*
+ * Ports 1 and 2, with all of the second one's descriptor owed and half of the
+ * first one's, @blob, told: up to the offset that is returned. The driver has
+ * no buffers, and keeps those that come back.
+ */
+static uint32_t start_midway(QVSerDriver *drv, const char *first, GBytes *blob,
+                             const char *second)
 {
-    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
-    g_autoptr(GBytes) old = vser_make_blob("old");
     uint32_t offset = 0;
 
-    vser_plug_described(drv->qts, 1, "old");
-    vser_plug_described(drv->qts, 2, "other");
+    vser_plug_described(drv->qts, 1, first);
+    vser_plug_described(drv->qts, 2, second);
     drv->keep = true;
     vser_restart(drv, 4, 32);
     vser_device_ready(drv);
@@ -261,8 +264,19 @@ static void test_unplug_midway(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_add(drv, 2);
     vser_port_ready(drv, 1);
     vser_port_ready(drv, 2);
-    vser_expect_fragment(drv, 1, old, &offset);
-    vser_expect_fragment(drv, 1, old, &offset);
+    vser_expect_fragment(drv, 1, blob, &offset);
+    vser_expect_fragment(drv, 1, blob, &offset);
+    vser_expect_nothing(drv);
+    return offset;
+}
+
+/* A port that goes with half its descriptor told; the next one starts at 0 */
+static void test_unplug_midway(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
+    g_autoptr(GBytes) old = vser_make_blob("old");
+
+    start_midway(drv, "old", old, "other");
     vser_unplug(drv->qts, 1);
     vser_plug_described(drv->qts, 1, "new");
 
@@ -643,23 +657,11 @@ static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
     g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
     g_autoptr(GBytes) blob = vser_make_blob("A");
     QTestState *to = vser_new_destination(NULL, NULL);
-    uint32_t offset = 0;
+    uint32_t offset;
 
-    vser_plug_described(drv->qts, 1, "A");
-    vser_plug_described(drv->qts, 2, "B");
     vser_plug_described(to, 1, "A");
     vser_plug_described(to, 2, "B");
-    drv->keep = true;
-    vser_restart(drv, 4, 32);
-    vser_device_ready(drv);
-    vser_expect_add(drv, 1);
-    vser_expect_add(drv, 2);
-    vser_port_ready(drv, 1);
-    vser_port_ready(drv, 2);
-    vser_expect_fragment(drv, 1, blob, &offset);
-    vser_expect_fragment(drv, 1, blob, &offset);
-    vser_expect_nothing(drv);
-
+    offset = start_midway(drv, "A", blob, "B");
     g_assert_true(vser_migrate(drv, to));
     vser_expect_nothing(drv);
     drv->keep = false;
