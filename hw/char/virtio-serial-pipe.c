@@ -271,6 +271,20 @@ static bool guest_reads(VirtIOSerialPort *port)
            port->host_connected && port->guest_connected;
 }
 
+bool virtio_serial_pipe_has_room(VirtIOSerialPort *port)
+{
+    if (virtio_queue_empty(port->ivq)) {
+        virtio_queue_set_notification(port->ivq, 1);
+    }
+    /* A buffer may have come before the guest could know */
+    return !virtio_queue_empty(port->ivq);
+}
+
+void virtio_serial_pipe_stop(VirtIOSerialPort *port)
+{
+    virtio_queue_set_notification(port->ivq, 1);
+}
+
 size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
                                 size_t size)
 {
@@ -279,8 +293,9 @@ size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
     size_t offset = 0;
 
     RCU_READ_LOCK_GUARD();
-    while (offset < size && filled < VIRTQUEUE_MAX_SIZE) {
-        VirtQueueElement *elem = pop(vq, sizeof(*elem));
+    while (offset < size && filled < VIRTQUEUE_MAX_SIZE &&
+           virtio_serial_pipe_has_room(port)) {
+        VirtQueueElement *elem = virtqueue_pop(vq, sizeof(*elem));
         size_t len;
 
         if (!elem) {
@@ -321,8 +336,16 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
 
     assert(QTAILQ_EMPTY(&pipe->lent));
     pipe->lent_size = 0;
-    if (!guest_reads(port)) {
+    if (!guest_reads(port) || !virtio_serial_pipe_has_room(port)) {
         return 0;
+    }
+    /*
+     * To take buffers out asks the guest to tell of the next one, and to put
+     * them back does not ask it to be quiet again. Whoever borrows does not
+     * wait for more buffers before it finds none.
+     */
+    if (virtio_queue_get_notification(port->ivq)) {
+        virtio_queue_set_notification(port->ivq, 0);
     }
     while (pipe->lent_size < pipe->lend_goal) {
         VirtIOSerialLent *lent = pop(port->ivq, sizeof(*lent));

@@ -175,6 +175,26 @@ static void add_pty(VSerEnd *end)
     qobject_unref(ret);
 }
 
+static void add_udp(VSerEnd *end)
+{
+    struct sockaddr_in addr = { .sin_family = AF_INET };
+    socklen_t len = sizeof(addr);
+    g_autofree char *port = NULL;
+
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    end->in = end->out = socket(AF_INET, SOCK_DGRAM, 0);
+    g_assert_cmpint(end->in, >=, 0);
+    g_assert_cmpint(bind(end->in, (struct sockaddr *)&addr, len), ==, 0);
+    g_assert_cmpint(getsockname(end->in, (struct sockaddr *)&addr, &len), ==, 0);
+    port = g_strdup_printf("%u", ntohs(addr.sin_port));
+    add(end, qdict_from_jsonf_nofail(
+        "{ 'type': 'udp', 'data': {"
+        " 'remote': { 'type': 'inet',"
+        " 'data': { 'host': '127.0.0.1', 'port': %s } },"
+        " 'local': { 'type': 'inet',"
+        " 'data': { 'host': '127.0.0.1', 'port': '0' } } } }", port));
+}
+
 /*
  * Chardevs over others: "base" is what is connected to
  */
@@ -413,6 +433,10 @@ const VSerBackend vser_backends[] = {
     { NULL }
 };
 
+const VSerBackend vser_udp = {
+    "udp", add_udp, NULL, encode_plain, decode_plain, .copies = true
+};
+
 const VSerBackend *const vser_unix = &vser_backends[0];
 const VSerBackend *const vser_pair = &vser_backends[1];
 
@@ -545,6 +569,21 @@ void vser_end_flush(VSerEnd *end)
             g_assert_cmpint(ioctl(end->out, FIONREAD, &unread), ==, 0);
         }
     } while (vser_end_write(end, NULL, 0) || unread);
+}
+
+void vser_end_answer(VSerEnd *end)
+{
+    gint64 start = g_get_monotonic_time();
+    struct sockaddr_in from;
+    socklen_t len = sizeof(from);
+    char byte;
+
+    while (recvfrom(end->in, &byte, sizeof(byte), MSG_PEEK,
+                    (struct sockaddr *)&from, &len) < 0) {
+        g_assert_cmpint(errno, ==, EAGAIN);
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+    g_assert_cmpint(connect(end->out, (struct sockaddr *)&from, len), ==, 0);
 }
 
 bool vser_end_read(VSerEnd *end, size_t max, GByteArray *data)

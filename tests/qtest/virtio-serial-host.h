@@ -48,6 +48,12 @@ extern const VSerBackend vser_backends[];
 /* Those that tests ask for */
 extern const VSerBackend *const vser_unix, *const vser_pair;
 
+/*
+ * Datagrams: each write is one and each read gets one. Where QEMU is, the first
+ * one from there has to tell: vser_end_answer().
+ */
+extern const VSerBackend vser_udp;
+
 /* Returns: the one of that name */
 const VSerBackend *vser_find_backend(const char *name);
 
@@ -101,6 +107,9 @@ void vser_end_flush(VSerEnd *end);
  * Returns: whether there was anything to read, now.
  */
 bool vser_end_read(VSerEnd *end, size_t max, GByteArray *data);
+
+/* Wait for a datagram, not read yet, and write to where it is from. */
+void vser_end_answer(VSerEnd *end);
 
 /* Have @qts make @backend, which is freed, the chardev @id. */
 QDict *vser_add_chardev(QTestState *qts, const char *id, QDict *backend);

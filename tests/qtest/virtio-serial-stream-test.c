@@ -386,6 +386,25 @@ static void drain_guest(Link *l)
     } while (guest_takes(l));
 }
 
+/*
+ * The guest has posted more than is used, so the device does not want to hear
+ * of more
+ */
+static void make_quiet(Link *l)
+{
+    g_autofree uint8_t *data = NULL;
+
+    drain_guest(l);
+    qvser_queue(l->drv, ivq(l), (uint32_t []) { 64 }, 1, NULL);
+    qvser_queue(l->drv, ivq(l), (uint32_t []) { 64 }, 1, NULL);
+    qvser_kick(l->drv, ivq(l));
+    data = stream_put(&l->to_guest, 1);
+    vser_end_write(l->end, data, 1);
+    drain_guest(l);
+    g_assert_cmpuint(l->to_guest.got, ==, l->to_guest.put);
+    g_assert_false(qvser_is_awaited(l->drv, ivq(l)));
+}
+
 /* A byte to the host, until it is there */
 static void ping_host(Link *l)
 {
@@ -463,6 +482,7 @@ static void start_driver(Link *l)
 {
     l->drv->data_ports = 1 << ID;
     l->drv->indirect = has_segments(l->shape);
+    l->drv->event_idx = true;
     vser_restart(l->drv, 16, LARGE);
     vser_device_ready(l->drv);
 }
@@ -521,6 +541,18 @@ static void link_up(Link *l, void *obj, QGuestAllocator *alloc, Shape shape,
     /* A hub passes on that a chardev is open only while someone listens */
     plug(l->drv->qts, "virtserialport");
     vser_end_connect(l->end);
+    open_port(l);
+}
+
+/* A console, which is open at the host's end whoever is there */
+static void console_up(Link *l, void *obj, QGuestAllocator *alloc, Shape shape,
+                       const VSerBackend *backend)
+{
+    link_init(l, obj, alloc, shape);
+    l->end = vser_end_new(l->drv->qts, "end", backend);
+    start_driver(l);
+    vser_end_connect(l->end);
+    plug(l->drv->qts, "virtconsole");
     open_port(l);
 }
 
@@ -604,6 +636,48 @@ static void test_shape(void *obj, void *arg, QGuestAllocator *alloc)
     link_up(&l, obj, alloc, shape, vser_unix);
     run(&l, NULL);
     finish(&l);
+}
+
+/*
+ * Each buffer of the guest's is a datagram, and a datagram, even if it takes
+ * many buffers, comes whole. As one may be lost where many wait, none does.
+ * QEMU never says of udp that it is open, so it is for consoles only.
+ */
+static void test_datagrams(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    uint32_t size;
+    g_auto(Link) l = { 0 };
+    unsigned int i;
+
+    console_up(&l, obj, alloc, ANY_SHAPE, &vser_udp);
+    for (i = 0; i < 200; i++) {
+        g_autofree uint8_t *data = NULL;
+
+        size = random_size(&l, 32 * 1024);
+        data = stream_put(&l.to_host, size);
+        qvser_queue(l.drv, ovq(&l), &size, 1, data);
+        qvser_kick(l.drv, ovq(&l));
+        expect_reclaimed(&l);
+        if (i == 0) {
+            vser_end_answer(l.end);
+        }
+        g_byte_array_set_size(l.data, 0);
+        g_assert_true(vser_end_read(l.end, SIZE_MAX_BUFFER, l.data));
+        g_assert_cmpuint(l.data->len, ==, size);
+        stream_got(&l.to_host, l.data);
+    }
+    for (i = 0; i < 200; i++) {
+        g_autofree uint8_t *data = NULL;
+
+        /* QEMU cuts larger ones */
+        size = random_size(&l, 4096);
+        data = stream_put(&l.to_guest, size);
+        g_assert_cmpuint(vser_end_write(l.end, data, size), ==, 0);
+        finish(&l);
+    }
+    expect_counter(l.drv->qts, "bytes-to-host", l.to_host.got);
+    expect_counter(l.drv->qts, "bytes-to-guest", l.to_guest.got);
+    expect_counter(l.drv->qts, "bytes-copied", l.to_guest.got);
 }
 
 /* What a chardev that only takes has got */
@@ -996,6 +1070,7 @@ static void hear_out(Link *l, QTestState *from)
 typedef struct Migration {
     bool throttled;         /* the host does not read, so the guest waits */
     bool host_comes_later;  /* nobody is there at first */
+    bool quiet;             /* the device wants to hear of no more buffers */
     const char *to;         /* to the QEMU that this variable names */
 } Migration;
 
@@ -1024,8 +1099,15 @@ static void test_migrate(void *obj, void *arg, QGuestAllocator *alloc)
     if (!m->host_comes_later) {
         vser_end_connect(end);
     }
+    if (m->quiet) {
+        make_quiet(&l);
+    }
 
     g_assert_true(vser_migrate(l.drv, to));
+    if (m->quiet) {
+        /* Who is there now may have no other way to learn of buffers */
+        g_assert_true(qvser_is_awaited(l.drv, ivq(&l)));
+    }
     hear_out(&l, from);
     unsend(&l);
     vser_end_free(l.end, false);
@@ -1059,6 +1141,19 @@ static unsigned int count_notifications(const char *log)
     return count;
 }
 
+/* Have @count buffers of @size bytes in @q, with @s in them if it is given */
+static void queue_alike(Link *l, QVSerQueue *q, Stream *s, unsigned int count,
+                        uint32_t size)
+{
+    while (count--) {
+        g_autofree uint8_t *data = s ? stream_put(s, size) : NULL;
+
+        qvser_queue(l->drv, q, &size, 1, data);
+    }
+    qvser_kick(l->drv, q);
+    qvser_settle(l->drv);
+}
+
 /* One notification for each batch, and not one where nothing was done */
 static void test_batches(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -1066,7 +1161,7 @@ static void test_batches(void *obj, void *arg, QGuestAllocator *alloc)
     g_auto(Link) l = { 0 };
     const unsigned int count = 60;
     const uint32_t size = 64; /* all of them are less than a page */
-    unsigned int i;
+    unsigned int notifications = 0;
 
     link_up(&l, obj, alloc, PAGES, vser_unix);
     qvser_settle(l.drv);
@@ -1075,26 +1170,28 @@ static void test_batches(void *obj, void *arg, QGuestAllocator *alloc)
 
     qtest_qmp_assert_success(l.drv->qts, "{ 'execute': 'stop' }");
     qtest_qmp_assert_success(l.drv->qts, "{ 'execute': 'cont' }");
-    qvser_kick(l.drv, ovq(&l));
+    l.drv->vdev->bus->virtqueue_kick(l.drv->vdev, ovq(&l)->vq);
     qvser_settle(l.drv);
     g_assert_cmpuint(count_notifications(log), ==, 0);
 
-    for (i = 0; i < count; i++) {
-        g_autofree uint8_t *data = stream_put(&l.to_host, size);
-
-        qvser_queue(l.drv, ovq(&l), &size, 1, data);
-    }
-    qvser_kick(l.drv, ovq(&l));
-    qvser_settle(l.drv);
+    queue_alike(&l, ovq(&l), &l.to_host, count, size);
     g_assert_cmpuint(qvser_nr_used(l.drv, ovq(&l)), ==, count);
-    g_assert_cmpuint(count_notifications(log), ==, 1);
+    g_assert_cmpuint(count_notifications(log), ==, ++notifications);
+    guest_reclaims(&l);
 
-    for (i = 0; i < count; i++) {
-        qvser_queue(l.drv, ivq(&l), &size, 1, NULL);
+    if (ovq(&l)->vq->event) {
+        /* Told of the last one of this batch, not of the one before */
+        qvirtqueue_set_used_event(l.drv->qts, ovq(&l)->vq,
+                                  ovq(&l)->vq->last_used_idx + 2 * count - 1);
+        queue_alike(&l, ovq(&l), &l.to_host, count, size);
+        g_assert_cmpuint(count_notifications(log), ==, notifications);
+        queue_alike(&l, ovq(&l), &l.to_host, count, size);
+        g_assert_cmpuint(qvser_nr_used(l.drv, ovq(&l)), ==, 2 * count);
+        g_assert_cmpuint(count_notifications(log), ==, ++notifications);
     }
-    qvser_kick(l.drv, ivq(&l));
-    qvser_settle(l.drv);
-    g_assert_cmpuint(count_notifications(log), ==, 1);
+
+    queue_alike(&l, ivq(&l), NULL, count, size);
+    g_assert_cmpuint(count_notifications(log), ==, notifications);
     {
         g_autofree uint8_t *data = stream_put(&l.to_guest, count * size);
 
@@ -1102,8 +1199,33 @@ static void test_batches(void *obj, void *arg, QGuestAllocator *alloc)
     }
     qvser_settle(l.drv);
     g_assert_cmpuint(qvser_nr_used(l.drv, ivq(&l)), ==, count);
-    g_assert_cmpuint(count_notifications(log), ==, 2);
+    g_assert_cmpuint(count_notifications(log), ==, ++notifications);
     unlink(log);
+    finish(&l);
+}
+
+/* The guest has to tell of a buffer only when the device had none */
+static void test_quiet(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autofree uint8_t *data = NULL;
+    g_auto(Link) l = { 0 };
+    size_t size;
+
+    link_up(&l, obj, alloc, ANY_SHAPE, vser_unix);
+    make_quiet(&l);
+
+    /* All that is posted, and a byte */
+    size = qvser_posted_size(ivq(&l)) + 1;
+    data = stream_put(&l.to_guest, size);
+    g_assert_cmpuint(vser_end_write(l.end, data, size), ==, 0);
+    drain_guest(&l);
+    g_assert_cmpuint(l.to_guest.got, ==, l.to_guest.put - 1);
+    g_assert_true(qvser_is_awaited(l.drv, ivq(&l)));
+    qvser_post(l.drv, ID, 64);
+    drain_guest(&l);
+    g_assert_cmpuint(l.to_guest.got, ==, l.to_guest.put);
+
+    run(&l, NULL);
     finish(&l);
 }
 
@@ -1141,13 +1263,7 @@ static void test_console(void *obj, void *arg, QGuestAllocator *alloc)
     g_autoptr(GByteArray) data = g_byte_array_new();
     g_auto(Link) l = { 0 };
 
-    link_init(&l, obj, alloc, ANY_SHAPE);
-    l.end = vser_end_new(l.drv->qts, "end", vser_unix);
-    start_driver(&l);
-    vser_end_connect(l.end);
-    plug(l.drv->qts, "virtconsole");
-    open_port(&l);
-
+    console_up(&l, obj, alloc, ANY_SHAPE, vser_unix);
     l.to_host.limit = 4 * 1024 * 1024;
     while (l.to_host.put < l.to_host.limit) {
         guest_adds(&l, ovq(&l), &l.to_host);
@@ -1182,12 +1298,7 @@ static void test_console_tls(void *obj, void *arg, QGuestAllocator *alloc)
     if (vser_skip_without_backend(global_qtest, backend)) {
         return;
     }
-    link_init(&l, obj, alloc, LARGEST);
-    l.end = vser_end_new(l.drv->qts, "end", backend);
-    start_driver(&l);
-    plug(l.drv->qts, "virtconsole");
-    vser_end_connect(l.end);
-    open_port(&l);
+    console_up(&l, obj, alloc, LARGEST, backend);
     if (!get_counter(l.drv->qts, "bytes-to-host", &sent)) {
         g_test_skip("this QEMU has no bytes-to-host");
         return;
@@ -1240,12 +1351,16 @@ static const Migration host_comes_later = {
 static const Migration to_stock = {
     .throttled = true, .to = STOCK_DST
 };
+static const Migration quiet_to_stock = {
+    .quiet = true, .to = STOCK_DST
+};
 
 static const Disturbance changes_to_closed = {
     change_to_closed, &vser_backends[0]
 };
 
 static const VSerCase cases[] = {
+    { "datagrams", test_datagrams },
     { "sink/file", test_sink, (void *)"file" },
     { "sink/ringbuf", test_sink, (void *)"ringbuf" },
     { "shape/single-bytes", test_shape, (void *)SINGLE_BYTES },
@@ -1281,23 +1396,42 @@ static const VSerCase cases[] = {
     { "migrate/throttled", test_migrate, (void *)&throttled },
     { "migrate/host-comes-later", test_migrate, (void *)&host_comes_later },
     { "migrate/to-stock", test_migrate, (void *)&to_stock },
+    { "migrate/quiet-to-stock/event-idx", test_migrate,
+      (void *)&quiet_to_stock },
+    { "migrate/quiet-to-stock/no-event-idx", test_migrate,
+      (void *)&quiet_to_stock, .properties = "event_idx=off" },
     /* Over virtio-mmio the interrupt is a line, which QEMU counts otherwise */
-    { "batches", test_batches, .arch = "x86_64" },
+    { "batches/event-idx", test_batches, .arch = "x86_64" },
+    { "batches/no-event-idx", test_batches, .properties = "event_idx=off",
+      .arch = "x86_64" },
+    { "quiet/event-idx", test_quiet },
+    { "quiet/no-event-idx", test_quiet, .properties = "event_idx=off" },
     { "console", test_console },
     { "console-tls", test_console_tls },
 };
 
 static void register_virtio_serial_stream_test(void)
 {
-    VSerCase c = { .run = test_backend };
+    static const char *const event_idx[][2] = {
+        { "event-idx", NULL }, { "no-event-idx", "event_idx=off" }
+    };
     const VSerBackend *backend;
+    unsigned int i;
 
     for (backend = vser_backends; backend->name; backend++) {
-        g_autofree char *name = g_strdup_printf("backend/%s", backend->name);
+        for (i = 0; i < ARRAY_SIZE(event_idx); i++) {
+            g_autofree char *name = g_strdup_printf("backend/%s/%s",
+                                                    backend->name,
+                                                    event_idx[i][0]);
+            const VSerCase c = {
+                .name = name,
+                .run = test_backend,
+                .arg = (void *)backend,
+                .properties = event_idx[i][1],
+            };
 
-        c.name = name;
-        c.arg = (void *)backend;
-        vser_add_cases("stream", &c, 1);
+            vser_add_cases("stream", &c, 1);
+        }
     }
     vser_add_cases("stream", cases, ARRAY_SIZE(cases));
 }

@@ -54,6 +54,23 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port);
 void virtio_serial_pipe_discard(VirtIOSerialPort *port);
 
 /**
+ * virtio_serial_pipe_has_room:
+ * @port: its input queue is ready
+ *
+ * To be asked before waiting for a buffer of the guest's: the guest need not
+ * tell of one that it adds, but for the first one after this has said no.
+ *
+ * Returns: whether the guest has a buffer to be filled.
+ */
+bool virtio_serial_pipe_has_room(VirtIOSerialPort *port);
+
+/*
+ * The machine stops, and may go on in a QEMU that takes it for granted that
+ * the guest tells of each buffer.
+ */
+void virtio_serial_pipe_stop(VirtIOSerialPort *port);
+
+/**
  * virtio_serial_pipe_write:
  * @port: its input queue is ready
  * @buf: bytes for the guest

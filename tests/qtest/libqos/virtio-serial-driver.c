@@ -99,6 +99,18 @@ static uint32_t last_used_len(QVSerDriver *drv, QVirtQueue *vq)
     return load32(drv, len);
 }
 
+/* qvirtqueue_get_buf(), with an interrupt from the next one on */
+static bool get_used(QVSerDriver *drv, QVirtQueue *vq, uint32_t *head)
+{
+    if (!qvirtqueue_get_buf(drv->qts, vq, head, NULL)) {
+        return false;
+    }
+    if (vq->event) {
+        qvirtqueue_set_used_event(drv->qts, vq, vq->last_used_idx);
+    }
+    return true;
+}
+
 /*
  * No interrupts from c_ovq: with one line for all queues, they would hide that
  * c_ivq's are missing.
@@ -107,6 +119,9 @@ static void disable_interrupts(QVSerDriver *drv, QVirtQueue *vq)
 {
     uint8_t flags[2];
 
+    if (vq->event) {
+        qvirtqueue_set_used_event(drv->qts, vq, vq->last_used_idx - 1);
+    }
     store16(drv, flags, VRING_AVAIL_F_NO_INTERRUPT);
     qtest_memwrite(drv->qts, vq->avail + offsetof(struct vring_avail, flags),
                    flags, sizeof(flags));
@@ -161,7 +176,7 @@ static void start_data_queue(QVSerDriver *drv, QVSerQueue *q, uint32_t index,
 {
     q->vq = qvirtqueue_setup(drv->vdev, drv->alloc, index);
     q->to_host = to_host;
-    q->avail_idx = 0;
+    q->avail_idx = q->kicked_idx = 0;
     q->free = g_new(uint16_t, q->vq->size);
     for (q->nr_free = 0; q->nr_free < q->vq->size; q->nr_free++) {
         q->free[q->nr_free] = q->nr_free;
@@ -220,7 +235,10 @@ void qvser_start(QVSerDriver *drv)
     uint64_t features = drv->features | COMMON_FEATURES;
     uint32_t i;
 
-    features &= ~(QVIRTIO_F_BAD_FEATURE | 1ull << VIRTIO_RING_F_EVENT_IDX);
+    features &= ~QVIRTIO_F_BAD_FEATURE;
+    if (!drv->event_idx) {
+        features &= ~(1ull << VIRTIO_RING_F_EVENT_IDX);
+    }
     if (!drv->indirect) {
         features &= ~(1ull << VIRTIO_RING_F_INDIRECT_DESC);
     }
@@ -352,7 +370,7 @@ bool qvser_poll(QVSerDriver *drv, QVSerEvent *ev)
     const struct virtio_console_control *msg;
     uint32_t head;
 
-    if (!qvirtqueue_get_buf(drv->qts, drv->c_ivq, &head, NULL)) {
+    if (!get_used(drv, drv->c_ivq, &head)) {
         drv->interrupted = false;
         return false;
     }
@@ -511,6 +529,32 @@ void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
     g_queue_push_tail(&q->posted, buf);
 }
 
+/*
+ * Virtio 1.3, 2.7.10: does the device want to know of buffers from @q->kicked_idx
+ * to before @end?
+ */
+static bool wants_notification(QVSerDriver *drv, QVSerQueue *q, uint16_t end)
+{
+    uint8_t field[2];
+
+    if (!q->vq->event) {
+        qtest_memread(drv->qts,
+                      q->vq->used + offsetof(struct vring_used, flags),
+                      field, sizeof(field));
+        return !(load16(drv, field) & VRING_USED_F_NO_NOTIFY);
+    }
+    qtest_memread(drv->qts, q->vq->used + offsetof(struct vring_used, ring) +
+                  q->vq->size * sizeof(struct vring_used_elem),
+                  field, sizeof(field));
+    return (uint16_t)(load16(drv, field) - q->kicked_idx) <
+           (uint16_t)(end - q->kicked_idx);
+}
+
+bool qvser_is_awaited(QVSerDriver *drv, QVSerQueue *q)
+{
+    return wants_notification(drv, q, q->kicked_idx + 1);
+}
+
 void qvser_kick(QVSerDriver *drv, QVSerQueue *q)
 {
     uint8_t field[2];
@@ -518,11 +562,10 @@ void qvser_kick(QVSerDriver *drv, QVSerQueue *q)
     store16(drv, field, q->avail_idx);
     qtest_memwrite(drv->qts, q->vq->avail + offsetof(struct vring_avail, idx),
                    field, sizeof(field));
-    qtest_memread(drv->qts, q->vq->used + offsetof(struct vring_used, flags),
-                  field, sizeof(field));
-    if (!(load16(drv, field) & VRING_USED_F_NO_NOTIFY)) {
+    if (wants_notification(drv, q, q->avail_idx)) {
         drv->vdev->bus->virtqueue_kick(drv->vdev, q->vq);
     }
+    q->kicked_idx = q->avail_idx;
 }
 
 unsigned int qvser_nr_used(QVSerDriver *drv, QVSerQueue *q)
@@ -558,7 +601,7 @@ bool qvser_next_used(QVSerDriver *drv, QVSerQueue *q, GByteArray *data)
     QVSerBuffer *buf;
     uint32_t head, used;
 
-    if (!qvirtqueue_get_buf(drv->qts, q->vq, &head, NULL)) {
+    if (!get_used(drv, q->vq, &head)) {
         return false;
     }
     /* The interrupt may have been for c_ivq as well */

@@ -59,6 +59,7 @@ typedef struct QVSerQueue {
     uint16_t *free;         /* descriptors that are in no buffer */
     uint16_t nr_free;
     uint16_t avail_idx;     /* with what is queued and not announced yet */
+    uint16_t kicked_idx;    /* what it was at the last qvser_kick() */
 } QVSerQueue;
 
 typedef struct QVSerDriver {
@@ -66,6 +67,7 @@ typedef struct QVSerDriver {
     uint64_t features;      /* of a console, to take; MULTIPORT at first */
     uint64_t data_ports;    /* a bit for each port that gets data queues */
     bool indirect;          /* take INDIRECT_DESC */
+    bool event_idx;         /* take EVENT_IDX */
     /* The test's, at any time */
     bool keep;              /* a buffer is not posted again at once */
 
@@ -102,9 +104,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(QVSerDriver, qvser_free)
  * @drv: the driver
  *
  * Reset the device, take what it offers of @drv->features and of what is not
- * for consoles only, but not EVENT_IDX, and INDIRECT_DESC if @drv->indirect;
- * set up the queues and set DRIVER_OK. No buffers are posted, no message is
- * sent. May be called again.
+ * for consoles only, but INDIRECT_DESC and EVENT_IDX only if @drv says so; set
+ * up the queues and set DRIVER_OK. No buffers are posted, no message is sent.
+ * May be called again.
  */
 void qvser_start(QVSerDriver *drv);
 
@@ -225,8 +227,18 @@ void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
 /* Returns: whether there are descriptors for such a buffer now */
 bool qvser_has_room(QVSerQueue *q, unsigned int nr_segments);
 
-/* Let the device see what was queued, with one notification. */
+/* Let the device see what was queued, and notify it if it wants to know. */
 void qvser_kick(QVSerDriver *drv, QVSerQueue *q);
+
+/**
+ * qvser_is_awaited:
+ * @drv: a started driver
+ * @q: a queue of a port of @drv->data_ports, with nothing queued since the
+ *     last qvser_kick()
+ *
+ * Returns: whether the device wants to be notified of the next buffer.
+ */
+bool qvser_is_awaited(QVSerDriver *drv, QVSerQueue *q);
 
 /**
  * qvser_next_used:
