@@ -143,22 +143,34 @@ static void add_pair(VSerEnd *end)
     end->theirs = fds[1];
 }
 
-static void add_pipe(VSerEnd *end)
+static void open_fifos(VSerEnd *end)
 {
     g_autofree char *in = g_strdup_printf("%s.in", end->path);
     g_autofree char *out = g_strdup_printf("%s.out", end->path);
 
     g_assert_cmpint(mkfifo(in, 0600), ==, 0);
     g_assert_cmpint(mkfifo(out, 0600), ==, 0);
-    add(end, qdict_from_jsonf_nofail("{ 'type': 'pipe', 'data': {"
-                                     " 'device': %s } }", end->path));
-    end->in = open(out, O_RDONLY | O_NONBLOCK);
-    end->out = open(in, O_WRONLY | O_NONBLOCK);
+    /* Both ways, so that none of us waits for the other */
+    end->in = open(out, O_RDWR | O_NONBLOCK);
+    end->out = open(in, O_RDWR | O_NONBLOCK);
     g_assert_cmpint(MIN(end->in, end->out), >=, 0);
 #ifdef F_SETPIPE_SZ
     /* So that more is cut */
     fcntl(end->in, F_SETPIPE_SZ, 4096);
 #endif
+}
+
+static void add_pipe(VSerEnd *end)
+{
+    open_fifos(end);
+    add(end, qdict_from_jsonf_nofail("{ 'type': 'pipe', 'data': {"
+                                     " 'device': %s } }", end->path));
+}
+
+char *vser_stdio_args(VSerEnd *end)
+{
+    return g_strdup_printf("-chardev stdio,id=%s,signal=off <%s.in >%s.out",
+                           end->id, end->path, end->path);
 }
 
 static void add_pty(VSerEnd *end)
@@ -435,6 +447,10 @@ const VSerBackend vser_backends[] = {
 
 const VSerBackend vser_udp = {
     "udp", add_udp, NULL, encode_plain, decode_plain, .copies = true
+};
+
+const VSerBackend vser_stdio = {
+    "stdio", open_fifos, NULL, encode_plain, decode_plain
 };
 
 const VSerBackend *const vser_unix = &vser_backends[0];

@@ -108,6 +108,13 @@ void vser_end_flush(VSerEnd *end);
  */
 bool vser_end_read(VSerEnd *end, size_t max, GByteArray *data);
 
+/*
+ * QEMU's standard input and output, which have to be there before QEMU is: its
+ * command line ends in vser_stdio_args(), g_free() them, and names a chardev.
+ */
+extern const VSerBackend vser_stdio;
+char *vser_stdio_args(VSerEnd *end);
+
 /* Wait for a datagram, not read yet, and write to where it is from. */
 void vser_end_answer(VSerEnd *end);
 

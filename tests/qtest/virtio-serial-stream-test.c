@@ -590,6 +590,22 @@ static void expect_counter(QTestState *qts, const char *name, uint64_t expected)
  * Backends and shapes
  */
 
+/* A stream each way, then more to the host than the chardev takes at once */
+static void use_backend(Link *l)
+{
+    run(l, NULL);
+    finish(l);
+    if (!l->end->backend->bytewise) {
+        l->shape = LARGEST;
+    }
+    throttle(l);
+    finish(l);
+    expect_counter(l->drv->qts, "bytes-to-host", l->to_host.got);
+    expect_counter(l->drv->qts, "bytes-to-guest", l->to_guest.got);
+    expect_counter(l->drv->qts, "bytes-copied",
+                   l->end->backend->copies ? l->to_guest.got : 0);
+}
+
 static void test_backend(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerBackend *backend = arg;
@@ -600,17 +616,7 @@ static void test_backend(void *obj, void *arg, QGuestAllocator *alloc)
     }
     link_up(&l, obj, alloc, backend->bytewise ? SINGLE_BYTES : ANY_SHAPE,
             backend);
-    run(&l, NULL);
-    finish(&l);
-    if (!backend->bytewise) {
-        l.shape = LARGEST;
-    }
-    throttle(&l);
-    finish(&l);
-    expect_counter(l.drv->qts, "bytes-to-host", l.to_host.got);
-    expect_counter(l.drv->qts, "bytes-to-guest", l.to_guest.got);
-    expect_counter(l.drv->qts, "bytes-copied",
-                   backend->copies ? l.to_guest.got : 0);
+    use_backend(&l);
 
     if (g_str_equal(backend->name, "logfile")) {
         g_autofree char *path = g_strdup_printf("%s.log", l.end->path);
@@ -636,6 +642,29 @@ static void test_shape(void *obj, void *arg, QGuestAllocator *alloc)
     link_up(&l, obj, alloc, shape, vser_unix);
     run(&l, NULL);
     finish(&l);
+}
+
+/* In a QEMU of its own, with the test at its standard input and output */
+static void test_stdio(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    VSerEnd *end = vser_end_new(NULL, "end", &vser_stdio);
+    g_autofree char *chardev = vser_stdio_args(end);
+    g_autofree char *args = g_strdup_printf("%s %s",
+                                            qos_get_current_command_line(),
+                                            chardev);
+    QTestState *qts = vser_start_qemu(NULL, args);
+    QVirtioSerial *serial = qos_allocate_objects(qts, &alloc);
+    g_auto(Link) l = { 0 };
+
+    link_init(&l, serial, alloc, ANY_SHAPE);
+    l.drv->qts = end->qts = qts;
+    l.end = end;
+    start_driver(&l);
+    plug(qts, "virtserialport");
+    vser_end_connect(end);
+    open_port(&l);
+    use_backend(&l);
+    qtest_quit(qts);
 }
 
 /*
@@ -1360,6 +1389,7 @@ static const Disturbance changes_to_closed = {
 };
 
 static const VSerCase cases[] = {
+    { "stdio", test_stdio },
     { "datagrams", test_datagrams },
     { "sink/file", test_sink, (void *)"file" },
     { "sink/ringbuf", test_sink, (void *)"ringbuf" },
