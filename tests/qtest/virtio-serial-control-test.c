@@ -980,6 +980,32 @@ static void test_migrate_from_stock(void *obj, void *arg,
     qtest_quit(to);
 }
 
+/* One side has port 20 besides, and the destination says which it is */
+static void migrate_other_ports(QVSerDriver *drv, bool source)
+{
+    g_autofree char *log = vser_new_log();
+    QTestState *to = vser_new_destination(NULL, log);
+
+    vser_plug(source ? drv->qts : to, 20, NULL);
+    vser_expect_refused(drv, to, log, source ?
+                        "port 20 is there only at the source" :
+                        "port 20 is there only at the destination");
+}
+
+static void test_migrate_more(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, arg, 2, LARGE);
+
+    migrate_other_ports(drv, true);
+}
+
+static void test_migrate_less(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, arg, 2, LARGE);
+
+    migrate_other_ports(drv, false);
+}
+
 /* Stock QEMU has no place for what is owed, and says what it could not load */
 static void test_migrate_stock_refused(void *obj, void *arg,
                                        QGuestAllocator *alloc)
@@ -1030,6 +1056,8 @@ static const VSerCase cases[] = {
     { "broken-chains", test_broken_chains, .ports = PORT(1, "$A"),
       .legacy = true },
     { "migrate/settled", test_migrate_settled },
+    { "migrate/more-ports", test_migrate_more },
+    { "migrate/less-ports", test_migrate_less },
     { "migrate/owed", test_migrate_owed },
     { "migrate/midway", test_migrate_midway, .ports = CONSOLE_AND_PORT,
       .legacy = true },
