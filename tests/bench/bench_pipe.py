@@ -93,7 +93,9 @@ def measure(runner, pairs, chunks, seconds):
         # A round trip takes milliseconds there, and p99 needs some of them
         rows += runner.run(pair, BUSY, f"--ports={PORTS[-1]}",
                            f"--seconds={10 * seconds}")
-        rows += runner.run(pair, AWKWARD, "--ports=1", f"--seconds={seconds}")
+        # What there is to see is small, and how processes wake up is not
+        rows += runner.run(pair, AWKWARD, "--ports=1",
+                           f"--seconds={5 * seconds}")
     calls = []
     for ports in PORTS:
         say(f"system calls, {plural(ports)}")
@@ -371,10 +373,10 @@ def main():
                                   chunks, seconds)
         head = (f"{date}; {machine()}; load average before {before}, after "
                 f"{load()}; {pairs} pairs, {seconds} s for each figure, "
-                "10 times that for round trips beside busy ports, system "
-                "calls from a run of their own under strace. Median "
-                "(first to third quartile); ratios are taken within a "
-                "pair.\n")
+                "10 times that for round trips beside busy ports, 5 times "
+                "for awkward buffers, system calls from a run of their own "
+                "under strace. Median (first to third quartile); ratios are "
+                "taken within a pair.\n")
         report(version, head, Figures(rows, calls), chunks, args.out)
 
 
