@@ -328,6 +328,28 @@ static void take_back(VirtIOSerialPort *port)
     }
 }
 
+/*
+ * Add @sg to the @count of @iov; to the last one, if it begins where that ends:
+ * the fewer the system call is given, the better. Returns whether there was
+ * room.
+ */
+static bool add_segment(struct iovec *iov, size_t *count, size_t max,
+                        const struct iovec *sg)
+{
+    struct iovec *last = *count ? &iov[*count - 1] : NULL;
+
+    if (last && (uint8_t *)last->iov_base + last->iov_len == sg->iov_base) {
+        last->iov_len += sg->iov_len;
+        return true;
+    }
+    if (*count == max) {
+        return false;
+    }
+    iov[*count] = *sg;
+    *count += sg->iov_len > 0;
+    return true;
+}
+
 size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
                           size_t max)
 {
@@ -360,10 +382,9 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
             break;
         }
         QTAILQ_INSERT_TAIL(&pipe->lent, lent, next);
-        for (i = 0; i < lent->elem.in_num && count < max; i++) {
-            iov[count] = lent->elem.in_sg[i];
-            pipe->lent_size += iov[count].iov_len;
-            count += iov[count].iov_len > 0;
+        for (i = 0; i < lent->elem.in_num &&
+             add_segment(iov, &count, max, &lent->elem.in_sg[i]); i++) {
+            pipe->lent_size += lent->elem.in_sg[i].iov_len;
         }
     }
     if (!count) {

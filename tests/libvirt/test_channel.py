@@ -287,7 +287,8 @@ class Plug(LibvirtTest):
         self.detach()
 
         self.virsh('managedsave', self.guest.name)
-        self.virsh('start', '--paused', self.guest.name, fails=True)
+        said = self.virsh('start', '--paused', self.guest.name, fails=True)
+        self.assertIn('port 30 is there only at the source', said)
         # libvirt sees to it that channels stay what they were,
         file = self.guest.dir / 'saved.xml'
         file.write_text(self.virsh('managedsave-dumpxml', self.guest.name).replace(

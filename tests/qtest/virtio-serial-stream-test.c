@@ -709,6 +709,26 @@ static void test_datagrams(void *obj, void *arg, QGuestAllocator *alloc)
     expect_counter(l.drv->qts, "bytes-copied", l.to_guest.got);
 }
 
+/* Segments that adjoin in memory, now and then */
+static void toggle_adjoin(Link *l)
+{
+    l->drv->adjoin = !l->drv->adjoin;
+}
+
+static void test_adjoining(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_auto(Link) l = { 0 };
+
+    link_up(&l, obj, alloc, ANY_SHAPE, vser_unix);
+    run(&l, toggle_adjoin);
+    finish(&l);
+    l.shape = LONG_CHAINS;
+    l.to_host.limit += 32 * 1024;
+    l.to_guest.limit += 32 * 1024;
+    run(&l, toggle_adjoin);
+    finish(&l);
+}
+
 /* What a chardev that only takes has got */
 static GByteArray *read_sink(Link *l, const char *type, const char *path)
 {
@@ -1395,6 +1415,7 @@ static const VSerCase cases[] = {
     { "sink/ringbuf", test_sink, (void *)"ringbuf" },
     { "shape/single-bytes", test_shape, (void *)SINGLE_BYTES },
     { "shape/long-chains", test_shape, (void *)LONG_CHAINS },
+    { "shape/adjoining", test_adjoining },
     { "shape/pages", test_shape, (void *)PAGES, .legacy = true },
     { "shape/in-order", test_shape, (void *)ANY_SHAPE,
       .properties = "in_order=on" },

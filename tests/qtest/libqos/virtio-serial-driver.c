@@ -30,6 +30,7 @@ struct QVSerBuffer {
     uint64_t addr;          /* segments with a guard after each */
     uint32_t size;          /* of that */
     uint32_t capacity;      /* of the segments alone */
+    bool adjoin;            /* no guard but the last one */
     unsigned int nr_segments;
     QVSerSegment *segments;
     /* For data: */
@@ -144,6 +145,12 @@ static void free_queue(QVSerDriver *drv, QVirtQueue *vq)
     qvirtqueue_cleanup(drv->vdev->bus, vq, drv->alloc);
 }
 
+/* What is between segment @i of @buf and what follows it */
+static uint32_t gap(const QVSerBuffer *buf, unsigned int i)
+{
+    return buf->adjoin && i < buf->nr_segments - 1 ? 0 : GUARD;
+}
+
 static QVSerBuffer *new_buffer(QVSerDriver *drv, const QVSerSegment *segments,
                                unsigned int nr_segments)
 {
@@ -152,8 +159,9 @@ static QVSerBuffer *new_buffer(QVSerDriver *drv, const QVSerSegment *segments,
 
     buf->segments = g_memdup2(segments, nr_segments * sizeof(*segments));
     buf->nr_segments = nr_segments;
+    buf->adjoin = drv->adjoin;
     for (i = 0; i < nr_segments; i++) {
-        buf->size += segments[i].len + GUARD;
+        buf->size += segments[i].len + gap(buf, i);
         buf->capacity += segments[i].len;
     }
     buf->addr = guest_alloc(drv->alloc, buf->size);
@@ -290,7 +298,7 @@ void qvser_add_buffer(QVSerDriver *drv, const QVSerSegment *segments,
     for (i = 0; i < nr_segments; i++) {
         qvirtqueue_add(drv->qts, drv->c_ivq, addr, segments[i].len,
                        !segments[i].device_reads, i < nr_segments - 1);
-        addr += segments[i].len + GUARD;
+        addr += segments[i].len + gap(buf, i);
     }
     drv->buffers[head] = buf;
     post(drv, head);
@@ -356,12 +364,12 @@ static void read_buffer(QVSerDriver *drv, QVSerBuffer *buf, uint32_t used,
         len = MIN(buf->segments[i].len, used - copied);
         memcpy(data + copied, p, len);
         copied += len;
-        for (j = len; j < buf->segments[i].len + GUARD; j++) {
+        for (j = len; j < buf->segments[i].len + gap(buf, i); j++) {
             if (p[j] != UNWRITTEN) {
                 g_assert_cmphex(p[j], ==, UNWRITTEN);
             }
         }
-        p += buf->segments[i].len + GUARD;
+        p += buf->segments[i].len + gap(buf, i);
     }
 }
 
@@ -461,7 +469,7 @@ static void write_descs(QVSerDriver *drv, QVSerQueue *q, QVSerBuffer *buf,
         store16(drv, &descs[i].flags, (q->to_host ? 0 : VRING_DESC_F_WRITE) |
                 (last ? 0 : VRING_DESC_F_NEXT));
         store16(drv, &descs[i].next, last ? 0 : next ? next[i + 1] : i + 1);
-        addr += buf->segments[i].len + GUARD;
+        addr += buf->segments[i].len + gap(buf, i);
         if (next) {
             qtest_memwrite(drv->qts, table + next[i] * sizeof(*descs),
                            &descs[i], sizeof(*descs));
@@ -494,7 +502,7 @@ void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
         for (i = 0; i < nr_segments; i++) {
             memcpy(p, data, lens[i]);
             data = (const uint8_t *)data + lens[i];
-            p += lens[i] + GUARD;
+            p += lens[i] + gap(buf, i);
         }
         qtest_bufwrite(drv->qts, buf->addr, memory, buf->size);
     } else {

@@ -69,6 +69,7 @@ typedef struct QVSerDriver {
     bool indirect;          /* take INDIRECT_DESC */
     bool event_idx;         /* take EVENT_IDX */
     /* The test's, at any time */
+    bool adjoin;            /* the segments of a buffer adjoin in memory */
     bool keep;              /* a buffer is not posted again at once */
 
     /* The driver's */
@@ -125,8 +126,8 @@ bool qvser_negotiated(QVSerDriver *drv, unsigned int feature);
  * @segments: what it is made of
  * @nr_segments: how many
  *
- * Post one buffer on c_ivq. Its segments are apart from each other in memory,
- * and nothing but what the used ring tells may have been written when it
+ * Post one buffer on c_ivq. Its segments are apart from each other in memory
+ * unless @drv->adjoin, and nothing but what the used ring tells may have been written when it
  * comes back.
  */
 void qvser_add_buffer(QVSerDriver *drv, const QVSerSegment *segments,
@@ -218,8 +219,8 @@ void qvser_wait_broken(QVSerDriver *drv);
  * @nr_segments: how many
  * @data: what is in them, one behind the other; NULL for a queue to the guest
  *
- * Add a buffer. Its segments are apart from each other in memory. The device
- * is not told before qvser_kick().
+ * Add a buffer. Its segments are apart from each other in memory unless
+ * @drv->adjoin. The device is not told before qvser_kick().
  */
 void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
                  unsigned int nr_segments, const void *data);
