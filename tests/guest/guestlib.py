@@ -86,9 +86,9 @@ class Started:
     """
 
     def __enter__(self):
-        # A socket's path must be short, so this is not under build/.
-        name = type(self).__name__.lower()
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f'{name}-'))
+        # A socket's path must be short, so this is not under build/; and
+        # libvirt takes domain-*/NAME of channel NAME for a path of its own.
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix='started-'))
         self.process = None
         try:
             self._start()
