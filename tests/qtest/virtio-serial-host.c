@@ -197,7 +197,8 @@ static void add_udp(VSerEnd *end)
     end->in = end->out = socket(AF_INET, SOCK_DGRAM, 0);
     g_assert_cmpint(end->in, >=, 0);
     g_assert_cmpint(bind(end->in, (struct sockaddr *)&addr, len), ==, 0);
-    g_assert_cmpint(getsockname(end->in, (struct sockaddr *)&addr, &len), ==, 0);
+    g_assert_cmpint(getsockname(end->in, (struct sockaddr *)&addr, &len),
+                    ==, 0);
     port = g_strdup_printf("%u", ntohs(addr.sin_port));
     add(end, qdict_from_jsonf_nofail(
         "{ 'type': 'udp', 'data': {"

@@ -538,8 +538,8 @@ void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
 }
 
 /*
- * Virtio 1.3, 2.7.10: does the device want to know of buffers from @q->kicked_idx
- * to before @end?
+ * Virtio 1.3, 2.7.10: does the device want to know of the buffers that were
+ * added from @q->kicked_idx to before @end?
  */
 static bool wants_notification(QVSerDriver *drv, QVSerQueue *q, uint16_t end)
 {

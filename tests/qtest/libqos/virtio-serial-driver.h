@@ -127,8 +127,8 @@ bool qvser_negotiated(QVSerDriver *drv, unsigned int feature);
  * @nr_segments: how many
  *
  * Post one buffer on c_ivq. Its segments are apart from each other in memory
- * unless @drv->adjoin, and nothing but what the used ring tells may have been written when it
- * comes back.
+ * unless @drv->adjoin, and nothing but what the used ring tells may have been
+ * written when it comes back.
  */
 void qvser_add_buffer(QVSerDriver *drv, const QVSerSegment *segments,
                       unsigned int nr_segments);
