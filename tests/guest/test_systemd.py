@@ -284,6 +284,17 @@ class Systemd(SystemdTest):
             'root dialout 640\n')
         self.guest.sh('systemctl stop test-plain')
 
+    def test_modem(self):
+        """What a class is given, and a product that says otherwise."""
+        for product, owner in ('0004', 'root dialout 660'), ('0005', 'bob root 600'):
+            port = Port(f'modem{product}', desc=f'1209:{product}',
+                        desc_class='cdc-acm')
+            self.plug(port)
+            link = f'{LINKS}/by-usb-id/1209:{product}'
+            self.guest.wait_for(link)
+            self.assertEqual(self.guest.sh(f'stat -Lc "%U %G %a" {link}'),
+                             f'{owner}\n')
+
     def test_names_from_the_database(self):
         shown = self.properties(f'{LINKS}/by-usb-id/1209:0001:bob')
         self.assertEqual(shown['ID_MODEL_FROM_DATABASE'], 'pid.codes Test PID')
@@ -586,6 +597,7 @@ class SystemdInstall(SystemdTest):
         self.assertEqual(self.links_of('bob'), {name})
         self.assertEqual(guest.sh('ls /usr/bin/vser /lib/udev/vser '
                                   '/lib/udev/rules.d/60-virtio-serial-desc.rules '
+                                  '/lib/udev/hwdb.d/60-virtio-serial-desc.hwdb '
                                   '2>/dev/null || :'), '')
         self.assertEqual(self.unit('vser-daemon', 'ActiveState'), 'inactive')
 
