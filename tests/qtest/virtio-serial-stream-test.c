@@ -1229,7 +1229,7 @@ static void test_batches(void *obj, void *arg, QGuestAllocator *alloc)
     guest_reclaims(&l);
 
     if (ovq(&l)->vq->event) {
-        /* Told of the last one of this batch, not of the one before */
+        /* The guest asks to be told of the second batch, not of the first */
         qvirtqueue_set_used_event(l.drv->qts, ovq(&l)->vq,
                                   ovq(&l)->vq->last_used_idx + 2 * count - 1);
         queue_alike(&l, ovq(&l), &l.to_host, count, size);
