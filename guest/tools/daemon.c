@@ -61,11 +61,11 @@ typedef struct Entry {
     uint64_t next_instance;     /* and is to be, once all records are read */
 } Entry;
 
-/* The instance of a port of which the host has said that it is gone */
-typedef struct Gone {
+/* A port as the kernel had it at some time */
+typedef struct KnownPort {
     uint32_t id;
     uint64_t instance;
-} Gone;
+} KnownPort;
 
 /* A port that speaks records, and what it said of its controller's ports */
 typedef struct DescPort {
@@ -81,14 +81,19 @@ typedef struct DescPort {
     int64_t changes_at;         /* when that was counted */
     bool snapshot_done;         /* once, at least */
     bool ended;                 /* a snapshot has, since it was opened */
+    bool missed;                /* since then, what the store did not take */
     unsigned int reads;         /* since it was read to its end */
     unsigned int complaints;    /* since it was opened */
     char last_failure[256];     /* what was said last about opening it */
     Records records;
     size_t entries;
     Entry entry[ENTRIES_MAX];
+    /* Those of which the host has said that they are gone, the last of each id */
     size_t gones;
-    Gone gone[ENTRIES_MAX];     /* the last one of each id */
+    KnownPort gone[ENTRIES_MAX];
+    /* Those that were there before it was opened */
+    size_t olds;
+    KnownPort old[ENTRIES_MAX];
 } DescPort;
 
 typedef struct Daemon {
@@ -192,7 +197,7 @@ static void entry_remove(DescPort *dp, Entry *entry)
     *entry = dp->entry[--dp->entries];
 }
 
-static Gone *gone_find(DescPort *dp, uint32_t id)
+static KnownPort *gone_find(DescPort *dp, uint32_t id)
 {
     size_t i;
 
@@ -207,13 +212,13 @@ static Gone *gone_find(DescPort *dp, uint32_t id)
 /* What the host says is gone is still there until the kernel has seen that */
 static void gone_remember(DescPort *dp, const Entry *entry)
 {
-    Gone *gone = gone_find(dp, entry->id);
+    KnownPort *gone = gone_find(dp, entry->id);
 
     if (!gone && dp->gones < ENTRIES_MAX) {
         gone = &dp->gone[dp->gones++];
     }
     if (gone) {
-        *gone = (Gone) { entry->id, entry->instance };
+        *gone = (KnownPort) { entry->id, entry->instance };
     }
 }
 
@@ -223,7 +228,7 @@ static void gone_remember(DescPort *dp, const Entry *entry)
  */
 static uint64_t instance_now(DescPort *dp, uint32_t id)
 {
-    Gone *gone = gone_find(dp, id);
+    KnownPort *gone = gone_find(dp, id);
     char name[32];
     uint64_t instance;
 
@@ -232,13 +237,48 @@ static uint64_t instance_now(DescPort *dp, uint32_t id)
     return gone && gone->instance == instance ? 0 : instance;
 }
 
+/* Remember which ports the kernel has, before @dp is opened */
+static void olds_remember(DescPort *dp)
+{
+    size_t count, i;
+    char **names = port_names(&count);
+
+    dp->olds = 0;
+    for (i = 0; i < count; i++) {
+        unsigned int device, id;
+
+        port_name_parse(names[i], &device, &id);
+        if (device == dp->device && dp->olds < ENTRIES_MAX) {
+            dp->old[dp->olds++] = (KnownPort) { id, port_instance(names[i]) };
+        }
+        free(names[i]);
+    }
+    free(names);
+}
+
+static bool is_old(const DescPort *dp, uint32_t id, uint64_t instance)
+{
+    size_t i;
+
+    for (i = 0; i < dp->olds; i++) {
+        if (dp->old[i].id == id) {
+            return dp->old[i].instance == instance;
+        }
+    }
+    return false;
+}
+
 /*
  * All records are read. The device makes them before it tells the driver; so
  * none is left that would say of a port that was there before that, that it is
- * another one.
+ * another one. If it had to wait (@behind) that is sure only of a port that was
+ * there before this opening, as its record was made after that.
+ *
+ * Returns false if some could not be settled for that.
  */
-static void entries_settle(DescPort *dp)
+static bool entries_settle(DescPort *dp, bool behind)
 {
+    bool all = true;
     size_t i = 0;
 
     while (i < dp->entries) {
@@ -246,6 +286,12 @@ static void entries_settle(DescPort *dp)
         char name[32];
 
         if (entry->next_instance == entry->instance) {
+            i++;
+            continue;
+        }
+        if (behind && entry->next_instance &&
+            !is_old(dp, entry->id, entry->next_instance)) {
+            all = false;
             i++;
             continue;
         }
@@ -260,6 +306,7 @@ static void entries_settle(DescPort *dp)
             i++;
         }
     }
+    return all;
 }
 
 static void entries_remove(DescPort *dp, bool confirmed_too)
@@ -375,6 +422,10 @@ static void learn(DescPort *dp, const Record *record)
             entry->next_instance = instance_now(dp, record->id);
             return;
         }
+        /* As when the disk is full: another snapshot may find it better */
+        complain(dp, "%s/%s: %s", VSER_STORE, name, strerror(errno));
+        dp->missed = true;
+        dp->changes--;
     }
     if (entry) {
         entry_remove(dp, entry);
@@ -476,6 +527,7 @@ static void desc_port_open(Daemon *d, DescPort *dp)
 
     dp->host_closed = false;
     snprintf(path, sizeof(path), "%s/%s", VSER_DEV, dp->name);
+    olds_remember(dp);
     dp->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (dp->fd < 0 || desc_port_listen(d, dp, EPOLL_CTL_ADD) < 0) {
         bool gone = errno == ENODEV || errno == ENXIO || errno == ENOENT;
@@ -493,7 +545,7 @@ static void desc_port_open(Daemon *d, DescPort *dp)
     dp->last_failure[0] = '\0';
     dp->opened_at = now();
     dp->complaints = 0;
-    dp->ended = false;
+    dp->ended = dp->missed = false;
     dp->reads = 0;
     records_reset(&dp->records);
     entries_doubt(dp);
@@ -527,11 +579,16 @@ static void limit_changes(Daemon *d, DescPort *dp)
  */
 static void desc_port_at_end(DescPort *dp)
 {
-    if (dp->ended && dp->reads > READS_MAX) {
+    bool behind = dp->reads > READS_MAX;
+
+    if (!entries_settle(dp, behind) && dp->ended) {
         desc_port_ask_again(dp);
-    } else {
+    }
+    if (dp->ended || !behind) {
         dp->reads = 0;
-        entries_settle(dp);
+    }
+    if (dp->ended && dp->missed) {
+        desc_port_retry(dp);
     }
 }
 
@@ -567,7 +624,7 @@ static bool desc_port_read(Daemon *d, DescPort *dp)
         /* What the host had begun it will not go on with */
         desc_port_set_closed(d, dp, true);
         records_reset(&dp->records);
-        entries_settle(dp);
+        entries_settle(dp, false);
         entries_doubt(dp);
         dp->ended = false;
         return false;

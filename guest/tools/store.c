@@ -95,6 +95,7 @@ int store_put(const char *name, uint64_t old_instance, const uint8_t *blob,
     static uint8_t old[VIRTIO_SERIAL_DESC_MAX];
     char path[PATH_MAX], new[PATH_MAX];
     ssize_t old_length = store_get(name, old_instance, old);
+    int error;
 
     if (old_length == (ssize_t)length && memcmp(old, blob, length) == 0) {
         return 0;
@@ -102,8 +103,9 @@ int store_put(const char *name, uint64_t old_instance, const uint8_t *blob,
     store_path(path, name, 0);
     snprintf(new, sizeof(new), "%s/.%s.new", VSER_STORE, name);
     if (!write_file(new, blob, length) || rename(new, path) < 0) {
-        vser_error("%s: %s", new, strerror(errno));
+        error = errno;
         unlink(new);
+        errno = error;
         return -1;
     }
     if (old_instance) {

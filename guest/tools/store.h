@@ -40,8 +40,7 @@ ssize_t store_get(const char *name, uint64_t instance, uint8_t *blob);
  *
  * Have @blob be the port's entry, of no instance yet.
  *
- * Returns: 1, 0 if the entry had it already and stays as it is, -1 after a
- * message.
+ * Returns: 1, 0 if the entry had it already and stays as it is, -1 and errno.
  */
 int store_put(const char *name, uint64_t old_instance, const uint8_t *blob,
               size_t length);

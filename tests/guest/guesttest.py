@@ -5,6 +5,7 @@
 
 import base64
 import contextlib
+import os
 import re
 import unittest
 
@@ -49,6 +50,23 @@ def usb_id_links(ids, manufacturer, product, serial):
         'by-usb-id/' + ':'.join([ids, *serial]),
         'by-id/' + '_'.join([usb_id_encode(manufacturer, 63),
                              usb_id_encode(product, 63), *serial])}
+
+
+def big_blob(total):
+    """A blob of that length, padded with descriptors of the vendor."""
+    config = bytearray([9, 2, 0, 0, 1, 1, 0, 0xc0, 0,
+                        9, 4, 0, 0, 0, 0xff, 1, 2, 0])
+    left = total - 18 - len(config) - 4 - 4
+    while left:
+        length = min(left, 255)
+        if left - length == 1:
+            length -= 1
+        config += bytes([length, 0x41]) + os.urandom(length - 2)
+        left -= length
+    config[2:4] = len(config).to_bytes(2, 'little')
+    device = bytes([18, 1, 0, 2, 0, 0, 0, 64, 0x09, 0x12, total & 255,
+                    total >> 8, 0, 1, 0, 0, 1, 1])
+    return device + config + bytes([4, 3, 9, 4, 4, 3, 0x42, 0])
 
 
 _guests = contextlib.ExitStack()

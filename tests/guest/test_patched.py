@@ -8,7 +8,7 @@ import os
 import tempfile
 
 from guestlib import TIMEOUT, TOP, Port
-from guesttest import HOSTILE_STRINGS, GuestTest, usb_id_links
+from guesttest import HOSTILE_STRINGS, GuestTest, big_blob, usb_id_links
 from usbdesc import CONFIG, DEVICE, INTERFACE, SYSFS, Blob, fields, split
 
 # What every port has in sysfs, with descriptors or not
@@ -429,23 +429,6 @@ class BlobsFromFiles(GuestTest):
     """Blobs that properties cannot say: those of real devices, and some up to
     the longest that there can be, which takes the control queue 17 buffers."""
 
-    @staticmethod
-    def big(total):
-        """A blob of that length, padded with descriptors of the vendor."""
-        config = bytearray([9, 2, 0, 0, 1, 1, 0, 0xc0, 0,
-                            9, 4, 0, 0, 0, 0xff, 1, 2, 0])
-        left = total - 18 - len(config) - 4 - 4
-        while left:
-            length = min(left, 255)
-            if left - length == 1:
-                length -= 1
-            config += bytes([length, 0x41]) + os.urandom(length - 2)
-            left -= length
-        config[2:4] = len(config).to_bytes(2, 'little')
-        device = bytes([18, 1, 0, 2, 0, 0, 0, 64, 0x09, 0x12, total & 255,
-                        total >> 8, 0, 1, 0, 0, 1, 1])
-        return device + config + bytes([4, 3, 9, 4, 4, 3, 0x42, 0])
-
     SIZES = [4080, 4081, 8160, 8161, 20000, 65535]
     fixtures = {}
 
@@ -457,7 +440,7 @@ class BlobsFromFiles(GuestTest):
         for size in cls.SIZES:
             path = os.path.join(folder.name, str(size))
             with open(path, 'wb') as f:
-                f.write(cls.big(size))
+                f.write(big_blob(size))
             ports.append(Port(f'b{size}', desc_file=path))
         for path in sorted((TOP / 'tests/unit/fixtures').glob('*.bin')):
             cls.fixtures[path.stem] = path.read_bytes()

@@ -14,7 +14,7 @@ import struct
 import tempfile
 
 from guestlib import TIMEOUT, Port
-from guesttest import HOSTILE_STRINGS, GuestTest
+from guesttest import HOSTILE_STRINGS, GuestTest, big_blob
 from usbdesc import Blob
 
 NO_PORT, AMBIGUOUS, UNPLUGGED = 3, 4, 5
@@ -328,6 +328,20 @@ class StockTools(StoreTools):
             self.daemon()
             self.check_list()
         self.check_list()
+
+    def test_more_than_there_is_room_for(self):
+        """The device waits for the daemon, and the daemon for the device."""
+        with contextlib.ExitStack() as stack:
+            for i in range(12):
+                file = stack.enter_context(tempfile.NamedTemporaryFile())
+                file.write(big_blob(61000 + i))
+                file.flush()
+                stack.enter_context(self.plugged(f'big{i}', desc_file=file.name))
+            self.check_list()
+            self.doCleanups()
+            self.daemon()
+            self.check_list()
+        self.assertEqual(self.said(), [])
 
     def test_the_guest_slept(self):
         self.guest.sleep('freeze')

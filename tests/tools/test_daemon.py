@@ -218,6 +218,8 @@ class Daemon(ToolsTest):
         self.daemon()
         host = self.host(END)
         self.wait_ready()
+        # It was not there when the port was opened
+        self.replace('vport1p5')
         self.behind(host, *[gone(9)] * 64, desc(5, BLOBS[5]))
         self.wait_stored({'vport1p5.0': BLOBS[5]})
         until(self.sleeps, 'all is read')
@@ -228,6 +230,19 @@ class Daemon(ToolsTest):
         host.write(desc(5, BLOBS[5]) + END)
         self.wait_stored({'vport1p5': BLOBS[5], 'vport1p6': BLOBS[6]})
         self.assertEqual(self.said(), [])
+
+    def test_a_snapshot_of_any_length(self):
+        """More than fits into what the device has room for at once."""
+        self.records_port()
+        self.port('vport1p5')
+        self.daemon()
+        host = self.host()
+        self.behind(host, *[gone(9)] * 100, desc(5, BLOBS[5]) + END)
+        self.wait_stored({'vport1p5': BLOBS[5]})
+        self.wait_ready()
+        until(self.sleeps, 'all is read')
+        host.write(desc(6, BLOBS[6]))       # it is still open
+        self.wait_stored({'vport1p5': BLOBS[5], 'vport1p6': BLOBS[6]})
 
     def test_every_cut(self):
         """A record may come in pieces that end anywhere."""
@@ -485,7 +500,13 @@ class Daemon(ToolsTest):
         self.assertEqual(self.entry('vport1p7').read_bytes(), BLOBS[7])
         self.assertFalse(self.entry('vport1p5').exists())
         self.assertFalse((self.store / '.vport1p6.new').exists())
-        self.assertIn('.vport1p5.new: Is a directory', self.log.read_text())
+        self.assertIn('vport1p5: Is a directory', self.log.read_text())
+        # It is tried again
+        (self.store / '.vport1p5.new').rmdir()
+        (self.store / 'vport1p6.0').rmdir()
+        self.host(desc(5, BLOBS[5]) + desc(6, BLOBS[6]) + desc(7, BLOBS[7]) + END)
+        self.wait_stored({'vport1p5': BLOBS[5], 'vport1p6': BLOBS[6],
+                          'vport1p7': BLOBS[7]})
 
     def test_no_store(self):
         self.store.rmdir()
