@@ -218,7 +218,7 @@ class Systemd(SystemdTest):
         """The agent ends with its host, and another is there for the next."""
         port = self.port('bob')
         pid = self.unit('acme-kernel-stats@bob', 'MainPID')
-        for i in range(7):
+        for i in range(6):
             port.socket.close()
             self.guest.wait_until(f'[ "$(systemctl show -p MainPID --value '
                                   f'acme-kernel-stats@bob)" != {pid} ]')
@@ -311,20 +311,33 @@ class Systemd(SystemdTest):
         self.guest.sh('systemctl stop test-instance@vport0p9')
 
     def test_identity_goes(self):
-        """A port that stays and loses its descriptor: no link, no unit, and
-        not what its user was given."""
+        """A port that stays and is another product's, and then has no
+        descriptor: no link, no unit, and not what its user was given."""
         port = Port('once', **ACME, desc_serial='bob2', nr=11)
+        shared = Port('shared', desc='1209:0003', desc_serial='S1')
         other = Port('x', desc='1209:0002', desc_serial='x', nr=12)
         self.guest.sh('useradd -m bob2')
         self.addCleanup(self.guest.sh, 'userdel bob2')
+        self.plug(shared)
         self.plug(port)
         self.ask(port, 'bob2')
         self.addCleanup(self.guest.sh, 'systemctl start vser-daemon')
+        # Another product's port, by the same node
+        instance = self.guest.sh('stat -L -c %i /sys/class/virtio-ports/vport0p11')
+        blob = base64.b64encode(self.blobs()[self.node('shared')]).decode()
+        entry = f'/run/virtio-serial-desc/vport0p11.{instance.strip()}'
+        change = 'echo change >/sys/class/virtio-ports/vport0p11/uevent\n'
         self.guest.sh('systemctl stop vser-daemon\n'
                       'mkdir -p /run/virtio-serial-desc\n'
-                      'rm -f /run/virtio-serial-desc/vport0p11.*\n'
-                      'echo change >/sys/class/virtio-ports/vport0p11/uevent')
+                      f'echo {blob} | base64 -d >{entry}\n' + change)
         self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:bob2', removed=True)
+        self.guest.sh('udevadm settle')
+        self.assertIn('by-usb-id/1209:0003:S1', self.links_of('once'))
+        self.assertEqual(self.guest.sh('stat -c "%U %G %a" /dev/vport0p11'),
+                         'root dialout 640\n')
+        # and none's
+        self.guest.sh(f'rm {entry}\n' + change)
+        self.guest.sh('udevadm settle')
         self.wait_unit('acme-kernel-stats@bob2', 'inactive')
         self.assertEqual(self.guest.sh('stat -c "%U %G %a" /dev/vport0p11'),
                          'root root 600\n')
@@ -592,9 +605,29 @@ class SystemdInstall(SystemdTest):
         self.ask(self.port('bob'), 'bob')
         self.check_truth()
 
-        guest.sh('dpkg -r acme-kernel-stats virtio-serial-desc')
-        guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:bob', removed=True)
+        # The product goes and comes
+        guest.sh('dpkg -r acme-kernel-stats')
+        self.wait_unit('acme-kernel-stats@bob', 'inactive')
+        guest.wait_until(f'[ "$(stat -Lc "%U %a" {LINKS}/by-usb-id/1209:0001:bob)" '
+                         '= "root 600" ]')
+        guest.sh('dpkg -i /packages/acme-kernel-stats_*.deb')
+        self.ask(self.port('bob'), 'bob')
+
+        # Its unit is still there when all that it depends on goes
+        modem = Port('modem', desc='1209:000a', desc_class='cdc-acm')
+        self.plug(modem)
+        guest.wait_for('/dev/ttyACM0')
+        guest.sh('dpkg --force-depends -r virtio-serial-desc')
+        self.assertEqual(guest.sh('ls /dev/virtio-ports/by-usb-id '
+                                  '/run/virtio-serial-desc 2>/dev/null || :'), '')
         self.assertEqual(self.links_of('bob'), {name})
+        for port in 'bob', 'modem':
+            self.assertEqual(guest.sh(f'stat -c "%U %G %a" /dev/{self.node(port)}'),
+                             'root root 600\n')
+        guest.wait_for('/dev/ttyACM0', removed=True)
+        self.wait_unit('acme-kernel-stats@bob', 'inactive')
+        self.assertEqual(guest.sh('systemctl list-units --plain --no-legend '
+                                  '"vser-*.service" "acme-*.service"'), '')
         self.assertEqual(guest.sh('ls /usr/bin/vser /lib/udev/vser '
                                   '/lib/udev/rules.d/60-virtio-serial-desc.rules '
                                   '/lib/udev/hwdb.d/60-virtio-serial-desc.hwdb '
