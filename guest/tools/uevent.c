@@ -16,7 +16,10 @@
 /* The multicast group in which the kernel speaks; udev speaks in another */
 #define GROUP_KERNEL    1
 
-/* Holds the events of hundreds of ports that come at once */
+/*
+ * Holds the events of hundreds of ports that come at once, where the right to
+ * have it is there; where events are lost, that is noticed.
+ */
 #define RECEIVE_BUFFER  (4 << 20)
 
 int uevent_open(void)
