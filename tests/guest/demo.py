@@ -176,16 +176,21 @@ def print_command(command):
 
 def interact(guest):
     """Connect this terminal with the guest's console until the guest ends."""
+    stdin = sys.stdin.fileno()
+    terminal = os.isatty(stdin)
     console = guest.connect('console')
     console.settimeout(None)
+    if terminal:
+        columns, rows = os.get_terminal_size(stdin)
+        guest.sh(f'stty -F /dev/ttyS0 rows {rows} cols {columns}')
     guest.sh('systemd-run -q --service-type=exec -p StandardInput=tty '
              '-p StandardOutput=tty -p StandardError=tty -p TTYPath=/dev/ttyS0 '
              '-p WorkingDirectory=/root -p "ExecStopPost=/bin/systemctl -ff '
              'poweroff" -E TERM=linux -E HOME=/root /bin/bash -l')
-    print('\n=== the guest\'s shell; "exit" ends it\n', flush=True)
+    print('\n=== the guest\'s shell; "exit" ends it' +
+          (', and Ctrl-] the guest' if terminal else '') + '\n', flush=True)
     console.sendall(b'\n')
-    stdin = sys.stdin.fileno()
-    saved = termios.tcgetattr(stdin) if os.isatty(stdin) else None
+    saved = termios.tcgetattr(stdin) if terminal else None
     try:
         if saved:
             tty.setraw(stdin)
@@ -199,10 +204,11 @@ def interact(guest):
                 os.write(1, data)
             if stdin in ready:
                 data = os.read(stdin, 4096)
-                if data:
-                    console.sendall(data)
-                else:
-                    sources.remove(stdin)   # nobody there: watch till the end
+                if terminal and b'\x1d' in data:
+                    break
+                if not data:
+                    sources.remove(stdin)
+                console.sendall(data or b'\nexit\n')
     finally:
         if saved:
             termios.tcsetattr(stdin, termios.TCSADRAIN, saved)
