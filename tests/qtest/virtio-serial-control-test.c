@@ -744,6 +744,34 @@ static void test_migrate_unplugged(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
+/* A port that the guest had open is unplugged before the guest goes on */
+static void test_migrate_unplugged_there(void *obj, void *arg,
+                                         QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, kind, 3, LARGE);
+    g_autofree char *path = vser_temp_file();
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+    QTestState *to = vser_new_destination(NULL, NULL);
+    QVirtioSerial *serial = qos_allocate_objects(to, &alloc);
+
+    kind->plug(drv->qts, 1, "A", NULL);
+    kind->plug(to, 1, "A", NULL);
+    vser_expect_only_port(drv, kind, 1, "A");
+    vser_port_open(drv, 1);
+    vser_migrate_out(drv->qts, uri);
+    g_assert_true(vser_migration_succeeded(drv->qts));
+    vser_migrate_in(to, uri);
+    g_assert_true(vser_migration_succeeded(to));
+    qtest_qmp_eventwait(to, "RESUME");
+    vser_unplug(to, 1);
+    vser_go_on(drv, to, serial, alloc);
+    vser_expect_remove(drv, 1);
+    vser_expect_nothing(drv);
+    qtest_quit(to);
+    g_unlink(path);
+}
+
 /* A chardev "host" that a port finds open, or one that it does not */
 static void add_chardev(QTestState *qts, bool open)
 {
@@ -983,7 +1011,7 @@ static void test_migrate_from_stock(void *obj, void *arg,
 /* One side has port 20 besides, and the destination says which it is */
 static void migrate_other_ports(QVSerDriver *drv, bool source)
 {
-    g_autofree char *log = vser_new_log();
+    g_autofree char *log = vser_temp_file();
     QTestState *to = vser_new_destination(NULL, log);
 
     vser_plug(source ? drv->qts : to, 20, NULL);
@@ -1018,7 +1046,7 @@ static void test_migrate_stock_refused(void *obj, void *arg,
     if (vser_skip_without(STOCK_DST)) {
         return;
     }
-    log = vser_new_log();
+    log = vser_temp_file();
     to = vser_new_destination(STOCK_DST, log);
     kind->plug(drv->qts, 1, "A", NULL);
     g_free(plug_stock(to, kind));
@@ -1062,6 +1090,7 @@ static const VSerCase cases[] = {
     { "migrate/midway", test_migrate_midway, .ports = CONSOLE_AND_PORT,
       .legacy = true },
     { "migrate/unplugged", test_migrate_unplugged },
+    { "migrate/unplugged-there", test_migrate_unplugged_there },
     { "migrate/connected", test_migrate_connected },
     { "migrate/disconnected", test_migrate_disconnected },
     { "migrate/connected-early", test_migrate_connected_early },

@@ -547,7 +547,7 @@ static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
 static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
-    g_autofree char *log = vser_new_log();
+    g_autofree char *log = vser_temp_file();
     g_autoptr(Reader) r = NULL;
     QTestState *to = vser_new_destination(NULL, log);
 

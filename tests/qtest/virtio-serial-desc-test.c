@@ -677,7 +677,7 @@ static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
 static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start(obj, alloc, 2, LARGE);
-    g_autofree char *log = vser_new_log();
+    g_autofree char *log = vser_temp_file();
     QTestState *to = vser_new_destination(NULL, log);
 
     vser_plug_described(drv->qts, 1, "A");
@@ -701,7 +701,7 @@ static void test_migrate_stock_refused(void *obj, void *arg,
     if (vser_skip_without(STOCK_DST)) {
         return;
     }
-    log = vser_new_log();
+    log = vser_temp_file();
     to = vser_new_destination(STOCK_DST, log);
     vser_plug_described(drv->qts, 1, "A");
     vser_plug(to, 1, "name", NAME("A"), NULL);

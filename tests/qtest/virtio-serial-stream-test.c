@@ -1206,7 +1206,7 @@ static void queue_alike(Link *l, QVSerQueue *q, Stream *s, unsigned int count,
 /* One notification for each batch, and not one where nothing was done */
 static void test_batches(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autofree char *log = vser_new_log();
+    g_autofree char *log = vser_temp_file();
     g_auto(Link) l = { 0 };
     const unsigned int count = 60;
     const uint32_t size = 64; /* all of them are less than a page */

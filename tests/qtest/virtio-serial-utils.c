@@ -356,6 +356,16 @@ QTestState *vser_new_destination(const char *var, const char *log)
     return vser_start_qemu(var, args);
 }
 
+char *vser_temp_file(void)
+{
+    char *path;
+    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    return path;
+}
+
 void vser_migrate_out(QTestState *from, const char *uri)
 {
     qtest_qmp_assert_success(from, "{ 'execute': 'migrate',"
@@ -371,6 +381,14 @@ void vser_migrate_in(QTestState *to, const char *uri)
                              " 'exit-on-error': false } }", uri);
 }
 
+void vser_go_on(QVSerDriver *drv, QTestState *to, QVirtioSerial *serial,
+                QGuestAllocator *alloc)
+{
+    /* virtio-serial-bus.c has a timer for after migration */
+    qtest_clock_step(to, 1000 * 1000);
+    qvser_migrated(drv, to, serial->vdev, alloc);
+}
+
 bool vser_arrive(QVSerDriver *drv, QTestState *to, QVirtioSerial *serial,
                    QGuestAllocator *alloc)
 {
@@ -378,9 +396,7 @@ bool vser_arrive(QVSerDriver *drv, QTestState *to, QVirtioSerial *serial,
         return false;
     }
     qtest_qmp_eventwait(to, "RESUME");
-    /* virtio-serial-bus.c has a timer for after migration */
-    qtest_clock_step(to, 1000 * 1000);
-    qvser_migrated(drv, to, serial->vdev, alloc);
+    vser_go_on(drv, to, serial, alloc);
     return true;
 }
 
@@ -388,30 +404,16 @@ bool vser_migrate(QVSerDriver *drv, QTestState *to)
 {
     QGuestAllocator *alloc;
     QVirtioSerial *serial = qos_allocate_objects(to, &alloc);
-    g_autofree char *path = NULL;
-    g_autofree char *uri = NULL;
+    g_autofree char *path = vser_temp_file();
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
     bool taken;
-    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    uri = g_strdup_printf("file:%s", path);
     vser_migrate_out(drv->qts, uri);
     g_assert_true(vser_migration_succeeded(drv->qts));
     vser_migrate_in(to, uri);
     taken = vser_arrive(drv, to, serial, alloc);
     g_unlink(path);
     return taken;
-}
-
-char *vser_new_log(void)
-{
-    char *log;
-    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &log, NULL);
-
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    return log;
 }
 
 void vser_expect_refused(QVSerDriver *drv, QTestState *to, const char *log,

@@ -150,8 +150,8 @@ bool vser_skip_without(const char *var);
 QTestState *vser_start_qemu(const char *var, const char *args);
 QTestState *vser_new_destination(const char *var, const char *log);
 
-/* Where a destination can leave its messages */
-char *vser_new_log(void);
+/* A file, as for a destination's messages; the caller removes it */
+char *vser_temp_file(void);
 
 /*
  * Move the guest by way of a file, and have the driver go on there; returns
@@ -168,6 +168,8 @@ void vser_migrate_out(QTestState *from, const char *uri);
 void vser_migrate_in(QTestState *to, const char *uri);
 bool vser_arrive(QVSerDriver *drv, QTestState *to, QVirtioSerial *serial,
                  QGuestAllocator *alloc);
+void vser_go_on(QVSerDriver *drv, QTestState *to, QVirtioSerial *serial,
+                QGuestAllocator *alloc);
 
 /* The status of the migration in or out of @qts, "none" before it starts */
 char *vser_migration_status(QTestState *qts);
