@@ -292,8 +292,17 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
     if (!vdev->vm_running || !virtio_queue_ready(vser->c_ivq)) {
         return;
     }
+    /*
+     * A buffer can be one of this device's own registers. To return it is to
+     * write there, which can lead back here before the driver has those that
+     * were filled so far. What is owed then is paid by the loop below.
+     */
+    if (vser->control.paying) {
+        return;
+    }
 
     RCU_READ_LOCK_GUARD();
+    vser->control.paying = true;
     while (!too_small && (slot = next_owed(vser))) {
         VirtQueueElement *elem = virtqueue_pop(vser->c_ivq, sizeof(*elem));
         size_t len;
@@ -313,6 +322,9 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
 
     if (paid) {
         virtqueue_flush(vser->c_ivq, paid);
+    }
+    vser->control.paying = false;
+    if (paid) {
         virtio_notify(vdev, vser->c_ivq);
     }
     if (too_small) {

@@ -42,6 +42,8 @@ typedef struct VirtIOSerialSlot {
 typedef struct VirtIOSerialControl {
     /* the driver has sent DEVICE_READY since the device was reset */
     bool device_ready;
+    /* virtio_serial_control_pay() is at work */
+    bool paying;
     /* one for each port number that the device can have */
     VirtIOSerialSlot *slots;
     /* those that are owed something */
