@@ -28,7 +28,8 @@
 #include "hw/virtio/virtio-serial-desc-port.h"
 #include "standard-headers/linux/virtio_console.h"
 
-OBJECT_DECLARE_SIMPLE_TYPE(VirtIOSerialDescPort, VIRTIO_SERIAL_DESC_PORT)
+OBJECT_DECLARE_TYPE(VirtIOSerialDescPort, VirtIOSerialDescPortClass,
+                    VIRTIO_SERIAL_DESC_PORT)
 
 /* Bytes of a record before the blob */
 #define RECORD_HEADER       (sizeof(struct virtio_console_control) + \
@@ -45,6 +46,8 @@ struct VirtIOSerialDescPort {
 
     QLIST_ENTRY(VirtIOSerialDescPort) next;
 
+    /* tell() is at work */
+    bool telling;
     /* The guest has it open; the rest is about this opening */
     bool open;
     /*
@@ -61,6 +64,12 @@ struct VirtIOSerialDescPort {
      * less than one, as long as the guest takes none of its buffers back
      */
     GByteArray *pending;
+};
+
+struct VirtIOSerialDescPortClass {
+    VirtIOSerialPortClass parent_class;
+
+    DeviceRealize parent_realize;
 };
 
 static QLIST_HEAD(, VirtIOSerialDescPort) desc_ports =
@@ -134,26 +143,42 @@ static bool add_record(VirtIOSerialDescPort *dp)
     if (id >= max) {
         return false;
     }
-    /* The end of the port that was, then what has its number now */
+    /*
+     * The end of the port that was, then what has its number now: two records,
+     * as that may change before there is room for the second one
+     */
     if (test_and_clear_bit(id, dp->told)) {
         add_header(dp, id, VIRTIO_CONSOLE_PORT_REMOVE);
+        return true;
     }
     add_port(dp, id);
     clear_bit(id, dp->changed);
     return true;
 }
 
-/* Tell the reader what there is room for in its buffers */
+/* A stopped guest's memory stays as it is; enable_backend() comes back */
+static bool can_tell(VirtIOSerialDescPort *dp)
+{
+    return dp->open && VIRTIO_DEVICE(dp->parent_obj.vser)->vm_running;
+}
+
+/*
+ * Tell the reader what there is room for in its buffers.
+ *
+ * A buffer can be one of this device's own registers. To return it is to write
+ * there, which can reset the device or close the port, and leads back here.
+ */
 static void tell(VirtIOSerialDescPort *dp)
 {
     VirtIOSerialPort *port = &dp->parent_obj;
     size_t room, written;
 
-    /* A stopped guest's memory stays as it is; enable_backend() comes back */
-    if (!dp->open || !VIRTIO_DEVICE(port->vser)->vm_running) {
+    if (dp->telling) {
         return;
     }
-    while ((room = MIN(virtio_serial_guest_ready(port), CHUNK))) {
+    dp->telling = true;
+    while (can_tell(dp) &&
+           (room = MIN(virtio_serial_guest_ready(port), CHUNK))) {
         while (dp->pending->len < room && add_record(dp)) {
             /* as many as there is room for */
         }
@@ -162,8 +187,11 @@ static void tell(VirtIOSerialDescPort *dp)
         if (!written) {
             break;
         }
-        g_byte_array_remove_range(dp->pending, 0, written);
+        /* If the port was closed meanwhile, nothing is left to be removed */
+        g_byte_array_remove_range(dp->pending, 0,
+                                  MIN(written, dp->pending->len));
     }
+    dp->telling = false;
 }
 
 void virtio_serial_desc_port_changed(VirtIOSerial *vser, uint32_t id)
@@ -227,17 +255,30 @@ static ssize_t desc_port_have_data(VirtIOSerialPort *port,
     return iov_size(iov, niov);
 }
 
+/* Before a port makes a descriptor of its properties, and reads files for it */
+static void desc_port_device_realize(DeviceState *dev, Error **errp)
+{
+    VirtIOSerialDescProps *props = VIRTIO_SERIAL_PORT(dev)->desc.props;
+    int i;
+
+    for (i = 0; props && i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
+        if (props->value[i]) {
+            error_setg(errp, "%s='%s': a virtserialdesc has no descriptor, it "
+                       "tells of those of other ports; expected no desc "
+                       "property", virtio_serial_desc_prop_info[i].name,
+                       props->value[i]);
+            return;
+        }
+    }
+    VIRTIO_SERIAL_DESC_PORT_GET_CLASS(dev)->parent_realize(dev, errp);
+}
+
 static void desc_port_realize(DeviceState *dev, Error **errp)
 {
     VirtIOSerialPort *port = VIRTIO_SERIAL_PORT(dev);
     VirtIOSerialDescPort *dp = VIRTIO_SERIAL_DESC_PORT(dev);
     unsigned int number = 0;
 
-    if (port->desc.length) {
-        error_setg(errp, "desc: a virtserialdesc has no descriptor, it tells "
-                   "of those of other ports; expected no desc property");
-        return;
-    }
     if (port->name) {
         error_setg(errp, "name='%s': guests find a virtserialdesc by the name "
                    VIRTIO_SERIAL_DESC_PORT_PREFIX "K that it gets; expected "
@@ -283,7 +324,10 @@ static void desc_port_class_init(ObjectClass *klass, ClassData *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
     VirtIOSerialPortClass *k = VIRTIO_SERIAL_PORT_CLASS(klass);
+    VirtIOSerialDescPortClass *dpc = VIRTIO_SERIAL_DESC_PORT_CLASS(klass);
 
+    device_class_set_parent_realize(dc, desc_port_device_realize,
+                                    &dpc->parent_realize);
     k->realize = desc_port_realize;
     k->unrealize = desc_port_unrealize;
     k->have_data = desc_port_have_data;
@@ -297,6 +341,7 @@ static const TypeInfo desc_port_info = {
     .name = TYPE_VIRTIO_SERIAL_DESC_PORT,
     .parent = TYPE_VIRTIO_SERIAL_PORT,
     .instance_size = sizeof(VirtIOSerialDescPort),
+    .class_size = sizeof(VirtIOSerialDescPortClass),
     .class_init = desc_port_class_init,
 };
 
@@ -351,13 +396,17 @@ static void get_map(QEMUFile *f, unsigned long *map, uint32_t bits)
     }
 }
 
-/* Number and state of each port that is open, then the number of none */
+/*
+ * How many port numbers there are, which is the size of what follows; number
+ * and state of each port that is open; then the number of none
+ */
 static int put_open_ports(QEMUFile *f, void *pv, size_t size,
                           const VMStateField *field, JSONWriter *vmdesc)
 {
     VirtIOSerial *vser = container_of(pv, VirtIOSerial, ports);
     VirtIOSerialDescPort *dp;
 
+    qemu_put_be32(f, vser->bus.max_nr_ports);
     QLIST_FOREACH(dp, &desc_ports, next) {
         if (dp->parent_obj.vser == vser && dp->open) {
             qemu_put_be32(f, dp->parent_obj.id);
@@ -376,11 +425,15 @@ static int get_open_ports(QEMUFile *f, void *pv, size_t size,
                           const VMStateField *field)
 {
     VirtIOSerial *vser = container_of(pv, VirtIOSerial, ports);
-    uint32_t id, length;
+    uint32_t max = qemu_get_be32(f), id, length;
 
+    if (max != vser->bus.max_nr_ports) {
+        error_report("virtio-serial-bus: max_ports is %u, at the source %u",
+                     vser->bus.max_nr_ports, max);
+        return -EINVAL;
+    }
     while ((id = qemu_get_be32(f)) != VIRTIO_CONSOLE_BAD_ID) {
-        VirtIOSerialPort *port = id < vser->bus.max_nr_ports ?
-                                 vser->control.slots[id].port : NULL;
+        VirtIOSerialPort *port = id < max ? vser->control.slots[id].port : NULL;
         VirtIOSerialDescPort *dp = (VirtIOSerialDescPort *)
             object_dynamic_cast(OBJECT(port), TYPE_VIRTIO_SERIAL_DESC_PORT);
 
@@ -390,10 +443,10 @@ static int get_open_ports(QEMUFile *f, void *pv, size_t size,
             return -EINVAL;
         }
         dp->cursor = qemu_get_be32(f);
-        get_map(f, dp->told, max_ports(dp));
-        get_map(f, dp->changed, max_ports(dp));
+        get_map(f, dp->told, max);
+        get_map(f, dp->changed, max);
         length = qemu_get_be32(f);
-        if (dp->cursor > max_ports(dp) + 1 || length > PENDING_MAX) {
+        if (dp->cursor > max + 1 || length > PENDING_MAX) {
             error_report("virtio-serial-bus: port %u: no virtserialdesc is at "
                          "port %u with %u bytes to come", id, dp->cursor,
                          length);
