@@ -610,6 +610,39 @@ static void test_bad_buffers(void *obj, void *arg, QGuestAllocator *alloc)
     }
 }
 
+/*
+ * Port 15's first byte, the status of a driver that runs, is written into the
+ * register for that, while the device is about to return two buffers. What it
+ * does then is no reason to lose one.
+ */
+static void test_register(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    static const uint32_t ids[] = { 1, 15, 16, 17 };
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
+    QVSerSegment segments[2] = { { 1 }, { LARGE } };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(ids); i++) {
+        vser_plug(drv->qts, ids[i], NULL);
+    }
+    vser_restart(drv, 1, LARGE);
+    segments[0].addr = vser_status_register(drv);
+    if (segments[0].addr) {
+        drv->keep = true;
+        qvser_add_buffer(drv, segments, 2);
+        qvser_add_buffers(drv, 2, LARGE);
+        vser_device_ready(drv);
+        for (i = 0; i < ARRAY_SIZE(ids); i++) {
+            vser_expect_add(drv, ids[i]);
+        }
+        vser_expect_nothing(drv);
+    }
+    for (i = 0; i < ARRAY_SIZE(ids); i++) {
+        vser_unplug(drv->qts, ids[i]);
+    }
+}
+
 static void test_broken_chains(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -1081,6 +1114,7 @@ static const VSerCase cases[] = {
       .properties = "max_ports=" stringify(MANY_PORTS) },
     { "bad-buffers", test_bad_buffers, .ports = PORT(1, "$A"),
       .legacy = true },
+    { "register", test_register },
     { "broken-chains", test_broken_chains, .ports = PORT(1, "$A"),
       .legacy = true },
     { "migrate/settled", test_migrate_settled },

@@ -12,9 +12,11 @@
 
 #include "qemu/osdep.h"
 #include "libqtest-single.h"
+#include "qapi/error.h"
 #include "qemu/bswap.h"
 #include "qemu/module.h"
 #include "qobject/qdict.h"
+#include "qobject/qjson.h"
 #include "libqos/virtio-serial.h"
 #include "virtio-serial-desc-utils.h"
 
@@ -155,10 +157,16 @@ static void close_port(Reader *r)
  * The port
  */
 
-static void plug_reader(QTestState *qts, const char *id, uint32_t nr)
+static void plug_reader_at(QTestState *qts, const char *bus, const char *id,
+                           uint32_t nr)
 {
     qtest_qmp_device_add(qts, "virtserialdesc", id,
-                         "{ 'bus': 'vser0.0', 'nr': %u }", nr);
+                         "{ 'bus': %s, 'nr': %u }", bus, nr);
+}
+
+static void plug_reader(QTestState *qts, const char *id, uint32_t nr)
+{
+    plug_reader_at(qts, "vser0.0", id, nr);
 }
 
 static void assert_name(const char *id, const char *name)
@@ -189,32 +197,56 @@ static void test_names(void *obj, void *arg, QGuestAllocator *alloc)
     vser_unplug(qts, 1);
 }
 
+/* The number is the machine's, not the controller's */
+static void test_names_elsewhere(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    QTestState *qts = global_qtest;
+
+    plug_reader_at(qts, "other.0", "first", 1);
+    plug_reader(qts, "second", 1);
+    assert_name("first", "org.qemu.virtio-serial-desc.0");
+    assert_name("second", "org.qemu.virtio-serial-desc.1");
+    qtest_qmp_device_del(qts, "first");
+    plug_reader(qts, "third", 2);
+    assert_name("third", "org.qemu.virtio-serial-desc.0");
+    qtest_qmp_device_del(qts, "second");
+    plug_reader_at(qts, "other.0", "fourth", 1);
+    assert_name("fourth", "org.qemu.virtio-serial-desc.1");
+    qtest_qmp_device_del(qts, "third");
+    qtest_qmp_device_del(qts, "fourth");
+}
+
 static void test_refused(void *obj, void *arg, QGuestAllocator *alloc)
 {
+#define NO_DESC ": a virtserialdesc has no descriptor, it tells of those of " \
+                "other ports; expected no desc property"
     static const struct {
-        const char *property;
-        const char *value;      /* NULL: the number 0 */
+        const char *properties;
         const char *error;
     } bad[] = {
-        { "name", "mine", "name='mine': guests find a virtserialdesc by the "
-          "name org.qemu.virtio-serial-desc.K that it gets; expected no name" },
-        { "desc", "1209:0001", "desc: a virtserialdesc has no descriptor, it "
-          "tells of those of other ports; expected no desc property" },
-        { "nr", NULL, "nr=0: port 0 is for a virtconsole; expected another "
+        { "{ 'name': 'mine' }", "name='mine': guests find a virtserialdesc by "
+          "the name org.qemu.virtio-serial-desc.K that it gets; expected no "
+          "name" },
+        { "{ 'desc': '1209:0001' }", "desc='1209:0001'" NO_DESC },
+        /* What is wrong with a value is not looked for */
+        { "{ 'desc': '1209:1' }", "desc='1209:1'" NO_DESC },
+        { "{ 'desc-serial': 'A1' }", "desc-serial='A1'" NO_DESC },
+        { "{ 'desc-class': 'vendor', 'desc': '1209:0001' }",
+          "desc='1209:0001'" NO_DESC },
+        { "{ 'desc-file': '/nonexistent' }",
+          "desc-file='/nonexistent'" NO_DESC },
+        { "{ 'nr': 0 }", "nr=0: port 0 is for a virtconsole; expected another "
           "number, or none for the lowest that is free" },
     };
     int i;
 
     for (i = 0; i < ARRAY_SIZE(bad); i++) {
-        QDict *args = qdict_new(), *response;
+        QDict *args = qobject_to(QDict, qobject_from_json(bad[i].properties,
+                                                          &error_abort));
+        QDict *response;
 
         qdict_put_str(args, "driver", "virtserialdesc");
         qdict_put_str(args, "bus", "vser0.0");
-        if (bad[i].value) {
-            qdict_put_str(args, bad[i].property, bad[i].value);
-        } else {
-            qdict_put_int(args, bad[i].property, 0);
-        }
         response = qmp("{ 'execute': 'device_add', 'arguments': %p }", args);
         g_assert_cmpstr(qdict_get_str(qdict_get_qdict(response, "error"),
                                       "desc"), ==, bad[i].error);
@@ -285,6 +317,23 @@ static void test_reopen(void *obj, void *arg, QGuestAllocator *alloc)
     expect_gone(r, 2);
 }
 
+/* The end of the record is not part of what is read after that */
+static void test_reopen_midway(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, 10);
+
+    need(r, 10);
+    g_byte_array_set_size(r->got, 0);
+    close_port(r);
+    expect_silence(r);
+    vser_port_open(drv, READER_ID);
+    expect_desc(r, 1, "A");
+    expect_desc(r, 2, "B");
+    expect_end(r);
+    expect_silence(r);
+}
+
 /* @arg: the size of the only buffer that there is */
 static void test_tiny(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -302,36 +351,48 @@ static void test_tiny(void *obj, void *arg, QGuestAllocator *alloc)
     expect_silence(r);
 }
 
+/* Plug port @id with a blob of @size bytes, which is returned */
+static GBytes *plug_sized(QTestState *qts, uint32_t id, gsize size)
+{
+    GByteArray *bytes = g_byte_array_new();
+    g_autoptr(GBytes) shorter = vser_make_blob("long");
+    g_autofree char *path = NULL;
+    gsize length;
+    const uint8_t *data = g_bytes_get_data(shorter, &length);
+    const gsize strings = length - 18 - 32;
+    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
+
+    /* Unknown descriptors at the end of the configuration */
+    g_byte_array_append(bytes, data, 18 + 32);
+    while (bytes->len + strings < size) {
+        gsize left = size - strings - bytes->len;
+        /* The last one has to have 2 bytes */
+        uint8_t len = left == 256 ? 254 : MIN(left, 255);
+
+        g_byte_array_append(bytes, (const uint8_t []) { len, 0xfe }, 2);
+        g_byte_array_set_size(bytes, bytes->len + len - 2);
+        memset(bytes->data + bytes->len - (len - 2), bytes->len, len - 2);
+    }
+    stw_le_p(bytes->data + 18 + 2, bytes->len - 18);
+    g_byte_array_append(bytes, data + 18 + 32, strings);
+    g_assert_cmpuint(bytes->len, ==, size);
+    close(fd);
+    g_assert_true(g_file_set_contents(path, (char *)bytes->data, bytes->len,
+                                      NULL));
+    vser_plug(qts, id, "desc-file", path, NULL);
+    unlink(path);
+    return g_byte_array_free_to_bytes(bytes);
+}
+
 /* The longest blob there is, which no buffer holds */
 static void test_long(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
     g_autoptr(Reader) r = reader_open(drv, READER_ID, 3, LARGE);
-    g_autoptr(GByteArray) bytes = g_byte_array_new();
-    g_autoptr(GBytes) shorter = vser_make_blob("long");
     g_autoptr(GBytes) blob = NULL;
-    g_autofree char *path = NULL;
-    gsize length;
-    const uint8_t *data = g_bytes_get_data(shorter, &length);
-    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
-
-    /* Unknown descriptors of 255 bytes at the end of the configuration */
-    g_byte_array_append(bytes, data, 18 + 32);
-    while (bytes->len + 255 + length <= VIRTIO_SERIAL_DESC_MAX) {
-        g_byte_array_append(bytes, (const uint8_t []) { 255, 0xfe }, 2);
-        g_byte_array_set_size(bytes, bytes->len + 253);
-        memset(bytes->data + bytes->len - 253, bytes->len, 253);
-    }
-    stw_le_p(bytes->data + 18 + 2, bytes->len - 18);
-    g_byte_array_append(bytes, data + 18 + 32, length - 18 - 32);
-    blob = g_bytes_new(bytes->data, bytes->len);
-    close(fd);
-    g_assert_true(g_file_set_contents(path, (char *)bytes->data, bytes->len,
-                                      NULL));
 
     expect_end(r);
-    vser_plug(drv->qts, 1, "desc-file", path, NULL);
-    unlink(path);
+    blob = plug_sized(drv->qts, 1, VIRTIO_SERIAL_DESC_MAX);
     expect_header(r, 1, VIRTIO_CONSOLE_PORT_DESC);
     expect_blob(r, blob);
     expect_silence(r);
@@ -404,6 +465,25 @@ static void test_midway(void *obj, void *arg, QGuestAllocator *alloc)
     expect_silence(r);
 }
 
+/* A port goes, and what takes its number goes before its record is begun */
+static void test_half_gone(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, 1);
+
+    expect_desc(r, 1, "A");
+    expect_desc(r, 2, "B");
+    expect_end(r);
+    vser_unplug(drv->qts, 1);
+    vser_plug_described(drv->qts, 1, "unseen");
+    need(r, 1);
+    vser_unplug(drv->qts, 1);
+    vser_plug_described(drv->qts, 1, "new");
+    expect_gone(r, 1);
+    expect_desc(r, 1, "new");
+    expect_silence(r);
+}
+
 /*
  * While a snapshot is under way, what it has passed is told after its end, and
  * what it comes to is told as it is then.
@@ -448,6 +528,87 @@ static void test_two_readers(void *obj, void *arg, QGuestAllocator *alloc)
     vser_plug_described(drv->qts, 1, "new");
     expect_desc(r, 1, "new");
     expect_silence(r);
+}
+
+/* One goes in the middle of a record; another one takes its number */
+static void test_next_reader(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, 10);
+    g_autoptr(Reader) next = NULL;
+
+    need(r, 10);
+    qtest_qmp_device_del(drv->qts, "reader");
+    vser_unplug(drv->qts, 1);
+    plug_reader(drv->qts, "next", READER_ID);
+    next = reader_open(drv, READER_ID, 1, 10);
+    expect_desc(next, 2, "B");
+    expect_end(next);
+    expect_silence(next);
+}
+
+/*
+ * Buffers that are registers of the device
+ */
+
+/* QEMU is to end where GLib would go on with a message */
+static void *add_fatal_criticals(GString *cmd_line, void *arg)
+{
+    g_setenv("G_DEBUG", "fatal-criticals", true);
+    return arg;
+}
+
+/* The status of a driver that runs is written, by which the device goes on */
+static void test_register(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    /* In the record of port 1, the length of an endpoint descriptor is a 7 */
+    QVSerSegment segments[2] = { { FRAGMENT_HEADER + 36 }, { 1 } };
+    g_autoptr(Reader) r = NULL;
+
+    g_unsetenv("G_DEBUG");
+    segments[1].addr = vser_status_register(drv);
+    if (!segments[1].addr) {
+        return;
+    }
+    qvser_queue_segments(drv, &drv->ivqs[READER_ID], segments, 2);
+    qvser_post(drv, READER_ID, LARGE);
+    qvser_post(drv, READER_ID, LARGE);
+    r = reader_open(drv, READER_ID, 4, LARGE);
+    expect_desc(r, 1, "A");
+    expect_desc(r, 2, "B");
+    expect_end(r);
+    expect_silence(r);
+}
+
+/* A 0 is written, which resets the device */
+static void test_register_reset(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, LARGE);
+    g_autoptr(Reader) again = NULL;
+    QVSerSegment segments[3] = { { 1 }, { 1 }, { LARGE } };
+
+    g_unsetenv("G_DEBUG");
+    segments[1].addr = vser_status_register(drv);
+    if (!segments[1].addr) {
+        return;
+    }
+    expect_desc(r, 1, "A");
+    expect_desc(r, 2, "B");
+    expect_end(r);
+    qvser_queue_segments(drv, &drv->ivqs[READER_ID], segments, 3);
+    qvser_post(drv, READER_ID, LARGE);
+    /* The second byte of its number */
+    vser_unplug(drv->qts, 2);
+    g_assert_cmphex(drv->vdev->bus->get_status(drv->vdev), ==, 0);
+
+    vser_restart(drv, 4, LARGE);
+    vser_device_ready(drv);
+    again = reader_open(drv, READER_ID, 4, LARGE);
+    expect_desc(again, 1, "A");
+    expect_end(again);
+    expect_silence(again);
 }
 
 /*
@@ -543,6 +704,122 @@ static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
+/*
+ * The most that can be pending: a chunk less one byte, to which is added what
+ * the reader has yet to hear of port 3, and no buffer for any of it after all.
+ * @arg: whether that is also the end of the port that was there before
+ */
+static void test_migrate_most(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, 1);
+    /* Nothing is at these addresses, and there are too many of them */
+    const QVSerSegment nowhere[] = {
+        { LARGE, .addr = 1ull << 44 }, { LARGE, .addr = 1ull << 45 },
+    };
+    QTestState *to = vser_new_destination(NULL, NULL);
+
+    if (arg) {
+        vser_plug_described(drv->qts, 3, "C");
+        expect_desc(r, 3, "C");
+    }
+    expect_end(r);
+    if (arg) {
+        vser_unplug(drv->qts, 3);
+    }
+    g_bytes_unref(plug_sized(drv->qts, 1, 4095 - FRAGMENT_HEADER));
+    g_bytes_unref(plug_sized(to, 1, 4095 - FRAGMENT_HEADER));
+    g_bytes_unref(plug_sized(drv->qts, 3, VIRTIO_SERIAL_DESC_MAX));
+    g_bytes_unref(plug_sized(to, 3, VIRTIO_SERIAL_DESC_MAX));
+    qvser_queue_segments(drv, &drv->ivqs[READER_ID], nowhere, 2);
+    qvser_kick(drv, &drv->ivqs[READER_ID]);
+    qvser_settle(drv);
+
+    g_assert_true(vser_migrate(drv, to));
+    qtest_quit(to);
+}
+
+/* A destination with another number of ports */
+static void test_migrate_max_ports(void *obj, void *arg,
+                                   QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, 10);
+    g_autofree char *log = vser_temp_file();
+    g_autofree char *args = g_strdup_printf(
+        "%s -global virtio-serial-device.max_ports=30 -incoming defer 2>%s",
+        qos_get_current_command_line(), log);
+
+    need(r, 10);
+    vser_expect_refused(drv, vser_start_qemu(NULL, args), log,
+                        "max_ports is 30, at the source 31");
+}
+
+/* A stream from someone who means ill: numbers that QEMU would not send */
+static void test_migrate_hostile(void *obj, void *arg, QGuestAllocator *alloc)
+{
+#define SUBSECTION "virtio-console-device/descriptor-ports"
+    enum {
+        /* From the end of the name: a version and max_ports */
+        NUMBER = 8,
+        CURSOR = NUMBER + 4,
+        TOLD = CURSOR + 4,
+        LENGTH = TOLD + 2 * 31,
+    };
+    static const struct {
+        unsigned int offset;
+        uint32_t value;
+        const char *why;
+    } changes[] = {
+        { NUMBER, 1, "port 1 is no virtserialdesc" },
+        { NUMBER, 3, "port 3 is no virtserialdesc" },
+        { NUMBER, 31, "port 31 is no virtserialdesc" },
+        { NUMBER, UINT32_MAX - 1, "is no virtserialdesc" },
+        { CURSOR, 33, "port 5: no virtserialdesc is at port 33" },
+        { CURSOR, UINT32_MAX, "port 5: no virtserialdesc is at port" },
+        { LENGTH, LARGE + 16 + 65535 + 1, "with 69648 bytes to come" },
+        { LENGTH, UINT32_MAX, "bytes to come" },
+    };
+    g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
+    g_autoptr(Reader) r = reader_open(drv, READER_ID, 1, 10);
+    g_autofree char *path = vser_temp_file();
+    g_autofree char *uri = g_strdup_printf("file:%s", path);
+    g_autofree char *stream = NULL;
+    char *state;
+    gsize size;
+    int i;
+
+    need(r, 10);
+    vser_migrate_out(drv->qts, uri);
+    g_assert_true(vser_migration_succeeded(drv->qts));
+    g_assert_true(g_file_get_contents(path, &stream, &size, NULL));
+    state = memmem(stream, size, SUBSECTION, strlen(SUBSECTION));
+    g_assert_nonnull(state);
+    state += strlen(SUBSECTION);
+    g_assert_cmpuint(ldl_be_p(state + NUMBER), ==, READER_ID);
+    g_assert_cmpuint(ldl_be_p(state + LENGTH), >, 0);
+
+    for (i = 0; i < ARRAY_SIZE(changes); i++) {
+        char *field = state + changes[i].offset;
+        uint32_t before = ldl_be_p(field);
+        g_autofree char *log = vser_temp_file();
+        g_autofree char *messages = NULL;
+        QTestState *to = vser_new_destination(NULL, log);
+
+        stl_be_p(field, changes[i].value);
+        g_assert_true(g_file_set_contents(path, stream, size, NULL));
+        stl_be_p(field, before);
+        vser_migrate_in(to, uri);
+        g_assert_false(vser_migration_succeeded(to));
+        qtest_quit(to);
+        g_assert_true(g_file_get_contents(log, &messages, NULL, NULL));
+        g_test_message("%s", messages);
+        g_assert_nonnull(strstr(messages, changes[i].why));
+        unlink(log);
+    }
+    unlink(path);
+}
+
 /* @arg: whether the port is a virtserialdesc at the destination */
 static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -573,11 +850,14 @@ static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
 
 static const VSerCase cases[] = {
     { "names", test_names },
+    { "two-controllers", test_names_elsewhere,
+      .before = add_elsewhere },
     { "refused", test_refused },
     { "written", test_written, .ports = READER },
     { "snapshot/ports", test_snapshot, .ports = READER MORE_PORTS,
       .before = add_elsewhere, .legacy = true },
     { "snapshot/again", test_reopen, .ports = READER DESCRIBED(1, "A") },
+    { "snapshot/again-midway", test_reopen_midway, .ports = TWO_PORTS },
     { "snapshot/1-byte-buffer", test_tiny, (void *)1, .ports = TWO_PORTS },
     { "snapshot/7-byte-buffer", test_tiny, (void *)7, .ports = TWO_PORTS },
     { "snapshot/under-way", test_in_snapshot, .ports = TWO_PORTS },
@@ -585,11 +865,22 @@ static const VSerCase cases[] = {
     { "hotplug/live", test_live, .ports = READER, .legacy = true },
     { "hotplug/slow-reader", test_slow, .ports = TWO_PORTS },
     { "hotplug/midway", test_midway, .ports = TWO_PORTS },
+    { "hotplug/half-gone", test_half_gone, .ports = TWO_PORTS },
     { "hotplug/reader", test_two_readers, .ports = READER DESCRIBED(1, "A") },
+    { "hotplug/next-reader", test_next_reader, .ports = TWO_PORTS },
+    { "register/status", test_register, .ports = TWO_PORTS,
+      .before = add_fatal_criticals },
+    { "register/reset", test_register_reset, .ports = TWO_PORTS,
+      .before = add_fatal_criticals },
     { "reset", test_reset, .ports = TWO_PORTS },
     { "stopped", test_stopped, .ports = READER DESCRIBED(1, "A") },
     { "migrate/midway", test_migrate_midway, .ports = READER },
     { "migrate/settled", test_migrate_settled },
+    { "migrate/most", test_migrate_most, .ports = READER },
+    { "migrate/most-after-end", test_migrate_most, (void *)true,
+      .ports = READER },
+    { "migrate/max-ports", test_migrate_max_ports, .ports = TWO_PORTS },
+    { "migrate/hostile", test_migrate_hostile, .ports = TWO_PORTS },
     { "migrate/other-descriptor", test_migrate_refused, (void *)true },
     { "migrate/other-port", test_migrate_refused },
 };

@@ -977,6 +977,43 @@ static void test_gone_after_write(void *obj, void *arg, QGuestAllocator *alloc)
     finish(&l);
 }
 
+/*
+ * A buffer that is lent to the host is the device's own status register, and
+ * another one is lent with it. @arg: what the host writes there, a 0 to reset
+ * the device or the status of a driver that runs, with which it goes on
+ */
+static void test_register(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_auto(Link) l = { 0 };
+    g_autoptr(GByteArray) got = g_byte_array_new();
+    const uint8_t bytes[] = { 'x', (uintptr_t)arg };
+    QVSerSegment segments[2] = { { 1 }, { 1 } };
+    gint64 start = g_get_monotonic_time();
+
+    link_up(&l, obj, alloc, ANY_SHAPE, vser_unix);
+    segments[1].addr = vser_status_register(l.drv);
+    if (!segments[1].addr) {
+        return;
+    }
+    qvser_queue_segments(l.drv, ivq(&l), segments, 2);
+    qvser_queue(l.drv, ivq(&l), (uint32_t []) { 64 }, 1, NULL);
+    qvser_kick(l.drv, ivq(&l));
+    vser_end_write(l.end, bytes, sizeof(bytes));
+    vser_end_flush(l.end);
+    while (arg ? !qvser_next_used(l.drv, ivq(&l), got)
+               : l.drv->vdev->bus->get_status(l.drv->vdev)) {
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+    if (arg) {
+        g_assert_cmpmem(got->data, got->len, bytes, sizeof(bytes));
+    } else {
+        start_driver(&l);
+        open_port(&l);
+    }
+    run(&l, NULL);
+    finish(&l);
+}
+
 /* The host goes while the guest is stopped: it hears of it when it runs */
 static void gone_while_stopped(Link *l)
 {
@@ -1430,6 +1467,8 @@ static const VSerCase cases[] = {
     { "gone-while-stopped", test_disturbed, (void *)&goes_while_stopped },
     { "gone-after-write/tcp", test_gone_after_write, (void *)"tcp" },
     { "gone-after-write/tls", test_gone_after_write, (void *)"tls" },
+    { "register/reset", test_register, (void *)0 },
+    { "register/status", test_register, (void *)0xf },
     { "gone-in-write/long-chains", test_gone_in_write, (void *)LONG_CHAINS },
     { "gone-in-write/pages", test_gone_in_write, (void *)PAGES },
     { "throttled/stop", test_throttled, (void *)&stops },

@@ -14,8 +14,10 @@
 #include "qemu/cutils.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
+#include "libqos/virtio-pci.h"
 #include "libqos/virtio-serial.h"
 #include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_pci.h"
 #include "virtio-serial-utils.h"
 
 /*
@@ -83,6 +85,19 @@ void vser_port_ready(QVSerDriver *drv, uint32_t id)
 void vser_port_open(QVSerDriver *drv, uint32_t id)
 {
     qvser_send(drv, id, VIRTIO_CONSOLE_PORT_OPEN, 1);
+}
+
+uint64_t vser_status_register(QVSerDriver *drv)
+{
+    QVirtioPCIDevice *dev = container_of(drv->vdev, QVirtioPCIDevice, vdev);
+
+    if (!g_str_equal(qtest_get_arch(), "x86_64")) {
+        g_test_skip("where registers are in memory is known of a PC's PCI "
+                    "devices only");
+        return 0;
+    }
+    return dev->bar.addr + dev->common_cfg_offset +
+           offsetof(struct virtio_pci_common_cfg, device_status);
 }
 
 /*

@@ -69,6 +69,12 @@ void vser_port_ready(QVSerDriver *drv, uint32_t id);
 void vser_port_open(QVSerDriver *drv, uint32_t id);
 
 /*
+ * Where in memory the device's own status register is, for a buffer that is
+ * there. Skip the case where that is not known; returns 0 then.
+ */
+uint64_t vser_status_register(QVSerDriver *drv);
+
+/*
  * The device: each waits for the next event and takes no other
  */
 

@@ -151,6 +151,17 @@ static uint32_t gap(const QVSerBuffer *buf, unsigned int i)
     return buf->adjoin && i < buf->nr_segments - 1 ? 0 : GUARD;
 }
 
+/* How much of @buf's memory is segment @i, and how much with what follows it */
+static uint32_t own_len(const QVSerBuffer *buf, unsigned int i)
+{
+    return buf->segments[i].addr ? 0 : buf->segments[i].len;
+}
+
+static uint32_t own_size(const QVSerBuffer *buf, unsigned int i)
+{
+    return own_len(buf, i) + gap(buf, i);
+}
+
 static QVSerBuffer *new_buffer(QVSerDriver *drv, const QVSerSegment *segments,
                                unsigned int nr_segments)
 {
@@ -161,7 +172,7 @@ static QVSerBuffer *new_buffer(QVSerDriver *drv, const QVSerSegment *segments,
     buf->nr_segments = nr_segments;
     buf->adjoin = drv->adjoin;
     for (i = 0; i < nr_segments; i++) {
-        buf->size += segments[i].len + gap(buf, i);
+        buf->size += own_size(buf, i);
         buf->capacity += segments[i].len;
     }
     buf->addr = guest_alloc(drv->alloc, buf->size);
@@ -296,9 +307,10 @@ void qvser_add_buffer(QVSerDriver *drv, const QVSerSegment *segments,
 
     g_assert_cmpint(nr_segments, <=, drv->c_ivq->num_free);
     for (i = 0; i < nr_segments; i++) {
-        qvirtqueue_add(drv->qts, drv->c_ivq, addr, segments[i].len,
-                       !segments[i].device_reads, i < nr_segments - 1);
-        addr += segments[i].len + gap(buf, i);
+        qvirtqueue_add(drv->qts, drv->c_ivq, segments[i].addr ?: addr,
+                       segments[i].len, !segments[i].device_reads,
+                       i < nr_segments - 1);
+        addr += own_size(buf, i);
     }
     drv->buffers[head] = buf;
     post(drv, head);
@@ -362,14 +374,18 @@ static void read_buffer(QVSerDriver *drv, QVSerBuffer *buf, uint32_t used,
     qtest_bufread(drv->qts, buf->addr, memory, buf->size);
     for (i = 0; i < buf->nr_segments; i++) {
         len = MIN(buf->segments[i].len, used - copied);
-        memcpy(data + copied, p, len);
+        if (buf->segments[i].addr) {
+            qtest_memread(drv->qts, buf->segments[i].addr, data + copied, len);
+        } else {
+            memcpy(data + copied, p, len);
+        }
         copied += len;
-        for (j = len; j < buf->segments[i].len + gap(buf, i); j++) {
+        for (j = MIN(len, own_len(buf, i)); j < own_size(buf, i); j++) {
             if (p[j] != UNWRITTEN) {
                 g_assert_cmphex(p[j], ==, UNWRITTEN);
             }
         }
-        p += buf->segments[i].len + gap(buf, i);
+        p += own_size(buf, i);
     }
 }
 
@@ -464,12 +480,12 @@ static void write_descs(QVSerDriver *drv, QVSerQueue *q, QVSerBuffer *buf,
     for (i = 0; i < buf->nr_segments; i++) {
         bool last = i == buf->nr_segments - 1;
 
-        store64(drv, &descs[i].addr, addr);
+        store64(drv, &descs[i].addr, buf->segments[i].addr ?: addr);
         store32(drv, &descs[i].len, buf->segments[i].len);
         store16(drv, &descs[i].flags, (q->to_host ? 0 : VRING_DESC_F_WRITE) |
                 (last ? 0 : VRING_DESC_F_NEXT));
         store16(drv, &descs[i].next, last ? 0 : next ? next[i + 1] : i + 1);
-        addr += buf->segments[i].len + gap(buf, i);
+        addr += own_size(buf, i);
         if (next) {
             qtest_memwrite(drv->qts, table + next[i] * sizeof(*descs),
                            &descs[i], sizeof(*descs));
@@ -480,42 +496,37 @@ static void write_descs(QVSerDriver *drv, QVSerQueue *q, QVSerBuffer *buf,
     }
 }
 
-void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
-                 unsigned int nr_segments, const void *data)
+/* Add @buf, with @data in it unless the queue is to the guest */
+static void queue_buffer(QVSerDriver *drv, QVSerQueue *q, QVSerBuffer *buf,
+                         const uint8_t *data)
 {
-    g_autofree QVSerSegment *segments = g_new0(QVSerSegment, nr_segments);
     g_autofree uint8_t *memory = NULL;
-    bool indirect = nr_segments > QVSER_CHAIN_MAX;
-    QVSerBuffer *buf;
+    bool indirect = buf->nr_segments > QVSER_CHAIN_MAX;
     uint8_t head[2];
     unsigned int i;
 
-    g_assert_true(qvser_has_room(q, nr_segments));
+    g_assert_true(qvser_has_room(q, buf->nr_segments));
     g_assert_true(!indirect || drv->indirect);
-    for (i = 0; i < nr_segments; i++) {
-        segments[i].len = lens[i];
-    }
-    buf = new_buffer(drv, segments, nr_segments);
     if (q->to_host) {
         uint8_t *p = memory = g_malloc0(buf->size);
 
-        for (i = 0; i < nr_segments; i++) {
-            memcpy(p, data, lens[i]);
-            data = (const uint8_t *)data + lens[i];
-            p += lens[i] + gap(buf, i);
+        for (i = 0; i < buf->nr_segments; i++) {
+            memcpy(p, data, buf->segments[i].len);
+            data += buf->segments[i].len;
+            p += own_size(buf, i);
         }
         qtest_bufwrite(drv->qts, buf->addr, memory, buf->size);
     } else {
         qtest_memset(drv->qts, buf->addr, UNWRITTEN, buf->size);
     }
 
-    buf->nr_descs = indirect ? 1 : nr_segments;
+    buf->nr_descs = indirect ? 1 : buf->nr_segments;
     q->nr_free -= buf->nr_descs;
     buf->descs = g_memdup2(&q->free[q->nr_free],
                            buf->nr_descs * sizeof(*buf->descs));
     if (indirect) {
         struct vring_desc desc;
-        uint32_t size = nr_segments * sizeof(desc);
+        uint32_t size = buf->nr_segments * sizeof(desc);
 
         buf->table = guest_alloc(drv->alloc, size);
         write_descs(drv, q, buf, buf->table, NULL);
@@ -535,6 +546,25 @@ void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
                    q->avail_idx++ % q->vq->size * sizeof(head),
                    head, sizeof(head));
     g_queue_push_tail(&q->posted, buf);
+}
+
+void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
+                 unsigned int nr_segments, const void *data)
+{
+    g_autofree QVSerSegment *segments = g_new0(QVSerSegment, nr_segments);
+    unsigned int i;
+
+    for (i = 0; i < nr_segments; i++) {
+        segments[i].len = lens[i];
+    }
+    queue_buffer(drv, q, new_buffer(drv, segments, nr_segments), data);
+}
+
+void qvser_queue_segments(QVSerDriver *drv, QVSerQueue *q,
+                          const QVSerSegment *segments,
+                          unsigned int nr_segments)
+{
+    queue_buffer(drv, q, new_buffer(drv, segments, nr_segments), NULL);
 }
 
 /*

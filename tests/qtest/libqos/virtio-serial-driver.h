@@ -29,6 +29,7 @@
 typedef struct QVSerSegment {
     uint32_t len;
     bool device_reads;      /* as no part of a buffer on c_ivq should be */
+    uint64_t addr;          /* where it is, 0: in memory of its own */
 } QVSerSegment;
 
 /* struct vring_desc without the address */
@@ -128,7 +129,8 @@ bool qvser_negotiated(QVSerDriver *drv, unsigned int feature);
  *
  * Post one buffer on c_ivq. Its segments are apart from each other in memory
  * unless @drv->adjoin, and nothing but what the used ring tells may have been
- * written when it comes back.
+ * written when it comes back. That is not checked of a segment with an address,
+ * as of a register of a device.
  */
 void qvser_add_buffer(QVSerDriver *drv, const QVSerSegment *segments,
                       unsigned int nr_segments);
@@ -224,6 +226,11 @@ void qvser_wait_broken(QVSerDriver *drv);
  */
 void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
                  unsigned int nr_segments, const void *data);
+
+/* The same for a queue to the guest, with segments as for qvser_add_buffer() */
+void qvser_queue_segments(QVSerDriver *drv, QVSerQueue *q,
+                          const QVSerSegment *segments,
+                          unsigned int nr_segments);
 
 /* Returns: whether there are descriptors for such a buffer now */
 bool qvser_has_room(QVSerQueue *q, unsigned int nr_segments);
