@@ -213,6 +213,19 @@ bool usb_device_init(UsbDevice *dev, const Port *port)
         /* What the line is set to before anybody sets it; it is none */
         .line_coding = { .dwDTERate = htole32(9600), .bDataBits = 8 },
     };
+    switch (port->blob[7]) {
+    case 8:
+    case 16:
+    case 32:
+    case 64:
+        break;
+    default:
+        /* It would be attached, and the guest's USB core would give it up */
+        vser_error("%s: the descriptor's bMaxPacketSize0 is %u; expected 8, "
+                   "16, 32 or 64: there are no SuperSpeed devices here",
+                   port->name, port->blob[7]);
+        return false;
+    }
     for (index = 0; (config = find_config(dev, index)); index++) {
         for (p = config; p; p = next_descriptor(config, p)) {
             if (p[1] == USB_DT_ENDPOINT &&

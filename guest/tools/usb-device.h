@@ -46,8 +46,8 @@ typedef struct UsbDevice {
  * @port: the port, which has to stay
  *
  * Returns: false, after a message on stderr, if the blob describes a device
- * that a port can't be: one with isochronous endpoints, or without any
- * interface that has a bulk endpoint each way.
+ * that a port can't be: a SuperSpeed one, one with isochronous endpoints, or
+ * without any interface that has a bulk endpoint each way.
  */
 bool usb_device_init(UsbDevice *dev, const Port *port);
 

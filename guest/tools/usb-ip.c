@@ -249,7 +249,8 @@ static void stall_pending(Server *s)
     }
 }
 
-static void unlink_transfer(Server *s, uint32_t seqnum, uint32_t which)
+/* NULL: it has been answered, or never was there */
+static Transfer *find_transfer(Server *s, uint32_t seqnum)
 {
     unsigned int in, ep;
     Transfer *t;
@@ -257,17 +258,31 @@ static void unlink_transfer(Server *s, uint32_t seqnum, uint32_t which)
     for (in = 0; in < 2; in++) {
         for (ep = 1; ep < 16; ep++) {
             TAILQ_FOREACH(t, &s->pending[in][ep], next) {
-                if (t->seqnum == which) {
-                    dequeue(s, t);
-                    free(t);
-                    answer(s, RET_UNLINK, seqnum, -ECONNRESET, 0, NULL, 0);
-                    return;
+                if (t->seqnum == seqnum) {
+                    return t;
                 }
             }
         }
     }
-    /* It has been answered */
-    answer(s, RET_UNLINK, seqnum, 0, 0, NULL, 0);
+    return NULL;
+}
+
+static void unlink_transfer(Server *s, uint32_t seqnum, uint32_t which)
+{
+    Transfer *t = find_transfer(s, which);
+    int status = 0;
+
+    if (t) {
+        dequeue(s, t);
+        if (t->done) {
+            /* RET_UNLINK can't say how much of it has gone */
+            complete(s, t, -ECONNRESET, t->done, NULL);
+        } else {
+            free(t);
+            status = -ECONNRESET;
+        }
+    }
+    answer(s, RET_UNLINK, seqnum, status, 0, NULL, 0);
 }
 
 /*
@@ -623,6 +638,9 @@ static void port_event(Server *s, uint32_t events)
             s->closed = true;
             s->deadline = now() + LINGER;
         }
+    } else if (!hangup) {
+        /* Else a host that goes on sending would keep the device for good */
+        s->readable = false;
     }
 }
 

@@ -12,7 +12,9 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pty.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <glib.h>
@@ -140,16 +142,21 @@ static void *serve(void *opaque)
     return NULL;
 }
 
-/* Plug in p->port */
-static void plug(Plugged *p)
+/* Plug in p->port, whose bytes go through p->ports */
+static void plug_with(Plugged *p)
 {
     last_error[0] = '\0';
     g_assert_true(usb_device_init(&p->dev, &p->port));
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, p->socks), ==, 0);
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, p->ports), ==, 0);
     g_assert_cmpint(fcntl(p->ports[1], F_SETFL, O_NONBLOCK), ==, 0);
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, p->stops), ==, 0);
     p->thread = g_thread_new("device", serve, p);
+}
+
+static void plug(Plugged *p)
+{
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, p->ports), ==, 0);
+    plug_with(p);
 }
 
 static Plugged *plug_class(const char *class)
@@ -275,17 +282,29 @@ static void answered(Plugged *p, uint32_t seqnum, int direction, int status,
     }
 }
 
-/* CMD_UNLINK and its RET_UNLINK, which is the next answer */
-static void unlink_and(Plugged *p, uint32_t seqnum, int status)
+static void send_unlink(Plugged *p, uint32_t seqnum)
 {
     uint8_t m[MESSAGE] = { 0 };
 
     put_words(m, 6, 2, ++p->seqnum, 0x10002, 0, 0, seqnum);
     send_all(p->socks[0], m, sizeof(m));
+}
+
+/* The next answer is that to the last send_unlink() */
+static void unlinked(Plugged *p, int status)
+{
+    uint8_t m[MESSAGE];
+
     receive_all(p->socks[0], m, sizeof(m));
     g_assert_cmpuint(get_word(m, 0), ==, 4);
     g_assert_cmpuint(get_word(m, 1), ==, p->seqnum);
     g_assert_cmpint((int32_t)get_word(m, 5), ==, status);
+}
+
+static void unlink_and(Plugged *p, uint32_t seqnum, int status)
+{
+    send_unlink(p, seqnum);
+    unlinked(p, status);
 }
 
 /*
@@ -572,12 +591,11 @@ static void test_refused(void)
         { "qemu-usb-kbd", "no interface with a bulk endpoint each way" },
         { "qemu-usb-hub", "no interface with a bulk endpoint each way" },
     };
+    UsbDevice dev;
+    Port port;
     unsigned int i;
 
     for (i = 0; i < G_N_ELEMENTS(refused); i++) {
-        UsbDevice dev;
-        Port port;
-
         port_from_fixture(&port, refused[i].fixture);
         g_assert_false(usb_device_init(&dev, &port));
         g_test_message("%s", last_error);
@@ -585,6 +603,21 @@ static void test_refused(void)
         g_assert_nonnull(strstr(last_error, refused[i].says));
         g_free(port.blob);
     }
+
+    /* bMaxPacketSize0, all that there are: 9 is a SuperSpeed device's */
+    port_from_class(&port, "vendor");
+    for (i = 0; i < 256; i++) {
+        bool accepted = i == 8 || i == 16 || i == 32 || i == 64;
+        g_autofree char *says = NULL;
+
+        port.blob[7] = i;
+        last_error[0] = '\0';
+        g_assert_cmpint(usb_device_init(&dev, &port), ==, accepted);
+        says = g_strdup_printf("vport0p1: the descriptor's bMaxPacketSize0 is "
+                               "%u; expected 8, 16, 32 or 64", i);
+        g_assert_cmpint(g_str_has_prefix(last_error, says), ==, !accepted);
+    }
+    g_free(port.blob);
 }
 
 static void test_speed(void)
@@ -882,11 +915,7 @@ static void test_back_pressure(void)
         uint8_t m[MESSAGE];
 
         if (done == 0) {
-            uint8_t unlinking[MESSAGE] = { 0 };
-
-            put_words(unlinking, 6, 2, ++p->seqnum, 0x10002, 0, 0,
-                      seqnum[COUNT - 1]);
-            send_all(p->socks[0], unlinking, sizeof(unlinking));
+            send_unlink(p, seqnum[COUNT - 1]);
         }
         receive_all(p->socks[0], m, sizeof(m));
         if (get_word(m, 0) == 4) {
@@ -916,13 +945,19 @@ static void test_limits(void)
     g_autofree uint8_t *data = g_malloc0(BIG);
     uint32_t first, second, i;
     uint8_t got[8];
+    int gone;
 
     configure(p);
     first = submit(p, OUT, 1, 0, BIG, NULL, data);
     submit(p, OUT, 1, 0, BIG, NULL, data);
     second = submit(p, OUT, 1, 0, BIG, NULL, data);
     answered(p, second, OUT, -ENOMEM, 0, NULL);
-    unlink_and(p, first, -ECONNRESET);
+    /* Of the first a part has gone, and who unlinks it is told how much */
+    g_assert_cmpint(ioctl(p->ports[0], FIONREAD, &gone), ==, 0);
+    g_assert_cmpint(gone, >, 0);
+    send_unlink(p, first);
+    answered(p, first, OUT, -ECONNRESET, gone, NULL);
+    unlinked(p, 0);
     second = submit(p, OUT, 1, 0, BIG, NULL, data);
     unlink_and(p, second, -ECONNRESET);
     unlink_and(p, first + 1, -ECONNRESET);
@@ -1044,6 +1079,67 @@ static void test_host_closes(void)
     ended(p, USB_IP_HOST_CLOSED);
 }
 
+/* The host, which counts: @n bytes more, of which the first is number @from */
+static void count_to_port(Plugged *p, unsigned int from, unsigned int n)
+{
+    for (; n; from++, n--) {
+        uint8_t byte = from % 251;
+
+        g_assert_cmpint(write(p->ports[0], &byte, 1), ==, 1);
+    }
+}
+
+/*
+ * The host closes and opens again while the device is still there, because not
+ * all is read: it goes nevertheless, and the rest is for the one plugged next
+ */
+static void test_host_opens_again(void)
+{
+    Plugged *p = g_new0(Plugged, 1);
+    enum { AHEAD = 1000 };
+    unsigned int sent = AHEAD, got = 0;
+    struct termios raw = { .c_cflag = CS8 | CREAD };
+    int64_t opened;
+    uint8_t m[MESSAGE], byte;
+    char name[64];
+
+    /* Of a pseudo-terminal the one side may be closed and opened again */
+    g_assert_cmpint(openpty(&p->ports[1], &p->ports[0], name, &raw, NULL), ==,
+                    0);
+    port_from_class(&p->port, "vendor");
+    plug_with(p);
+    configure(p);
+    count_to_port(p, 0, sent);
+    close(p->ports[0]);
+    /* It has seen that with its answer to this */
+    control(p, "80 08 0000 0000 0100", "01");
+    p->ports[0] = open(name, O_RDWR | O_NOCTTY);
+    g_assert_cmpint(p->ports[0], >=, 0);
+
+    /* The guest reads more slowly than the host sends. A device stays 1 s. */
+    opened = g_get_monotonic_time();
+    for (;;) {
+        count_to_port(p, sent++, 1);
+        submit(p, IN, 1, 0, 1, NULL, NULL);
+        if (recv(p->socks[0], m, sizeof(m), MSG_WAITALL) <= 0) {
+            break;
+        }
+        g_assert_cmpuint(get_word(m, 6), ==, 1);
+        receive_all(p->socks[0], &byte, 1);
+        g_assert_cmpuint(byte, ==, got++ % 251);
+        g_assert_cmpint(g_get_monotonic_time() - opened, <,
+                        3 * G_TIME_SPAN_SECOND);
+    }
+    for (; got < sent; got++) {
+        struct pollfd wait = { p->ports[1], POLLIN, 0 };
+
+        g_assert_cmpint(poll(&wait, 1, TIMEOUT), ==, 1);
+        g_assert_cmpint(read(p->ports[1], &byte, 1), ==, 1);
+        g_assert_cmpuint(byte, ==, got % 251);
+    }
+    ended(p, USB_IP_HOST_CLOSED);
+}
+
 static void test_detached(void)
 {
     Plugged *p = plug_class("vendor");
@@ -1092,6 +1188,7 @@ int main(int argc, char **argv)
     g_test_add_func("/usb/pieces", test_pieces);
     g_test_add_func("/usb/malformed", test_malformed);
     g_test_add_func("/usb/host-closes", test_host_closes);
+    g_test_add_func("/usb/host-opens-again", test_host_opens_again);
     g_test_add_func("/usb/detached", test_detached);
     g_test_add_func("/usb/stopped", test_stopped);
     return g_test_run();
