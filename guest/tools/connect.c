@@ -28,7 +28,7 @@ enum {
 };
 
 typedef struct Connect {
-    const char *text;           /* V:P[:SERIAL] */
+    const char *text;           /* V:P[:SERIAL], or a path */
     bool wait;                  /* for the port, and for the host */
     double deadline;            /* by now(); INFINITY: none */
     bool quit;                  /* when stdin ends */
@@ -68,7 +68,12 @@ static int time_left(const Connect *c)
  */
 typedef struct Watch {
     struct pollfd pfd[2];
+    const char *path;           /* on its way any name matters; NULL: none */
 } Watch;
+
+#define WATCHED     (IN_CREATE | IN_ATTRIB | IN_MOVED_TO)
+/* As the kernel has it for one path */
+#define LINKS_MAX   40
 
 static void watch_end(Watch *w)
 {
@@ -81,23 +86,70 @@ static void watch_end(Watch *w)
     }
 }
 
-static bool watch_begin(Watch *w)
+static bool cannot_watch(Watch *w, const char *path)
+{
+    /* To wait for what we would not hear of could be forever */
+    vser_error("can't watch %s: %s", path, strerror(errno));
+    watch_end(w);
+    return false;
+}
+
+static bool watch_begin(Watch *w, const char *path)
 {
     int uevent = uevent_open();
     int inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 
+    w->path = path;
     w->pfd[0] = (struct pollfd) { .fd = uevent, .events = POLLIN };
     w->pfd[1] = (struct pollfd) { .fd = inotify, .events = POLLIN };
     if (inotify < 0 ||
-        inotify_add_watch(inotify, VSER_DEV, IN_CREATE | IN_ATTRIB |
-                          IN_MOVED_TO) < 0) {
-        /* To wait for what we would not hear of could be forever */
-        vser_error("can't watch %s: %s", VSER_DEV, strerror(errno));
-        watch_end(w);
-        return false;
+        inotify_add_watch(inotify, VSER_DEV, WATCHED) < 0) {
+        return cannot_watch(w, VSER_DEV);
     }
     /* The store is there when the daemon was; else the kernel tells */
     inotify_add_watch(inotify, VSER_STORE, IN_MOVED_TO);
+    return true;
+}
+
+/*
+ * udev makes a link when nothing else happens to the port any more. So before
+ * the path is looked for, watch each directory on its way that is there, also
+ * behind links. To watch one again changes nothing.
+ */
+static bool watch_path(Watch *w)
+{
+    char path[PATH_MAX], dir[PATH_MAX], target[PATH_MAX];
+    size_t at, end, begin;      /* of a name in the path */
+    int links = 0;
+
+    snprintf(path, sizeof(path), "%s", w->path);
+    for (at = strspn(path, "/"); path[at]; at += strspn(path + at, "/")) {
+        ssize_t size;
+
+        snprintf(dir, sizeof(dir), "%.*s", (int)at, path);
+        if (inotify_add_watch(w->pfd[1].fd, at ? dir : ".",
+                              WATCHED | IN_ONLYDIR) < 0) {
+            /* When it comes, that is news of the directory that it is in */
+            return errno == ENOENT || errno == ENOTDIR ||
+                   cannot_watch(w, at ? dir : ".");
+        }
+        end = at + strcspn(path + at, "/");
+        snprintf(dir, sizeof(dir), "%.*s", (int)end, path);
+        size = readlink(dir, target, sizeof(target));
+        if (size < 0) {
+            at = end;
+            continue;
+        }
+        /* Go on with what the link has in the place of its name */
+        begin = *target == '/' ? 0 : at;
+        if (++links > LINKS_MAX ||
+            begin + size + strlen(path + end) >= sizeof(path)) {
+            break;              /* to find what is there fails as well */
+        }
+        memmove(path + begin + size, path + end, strlen(path + end) + 1);
+        memcpy(path + begin, target, size);
+        at = begin;
+    }
     return true;
 }
 
@@ -121,7 +173,7 @@ static bool watch_news(Watch *w)
 
         for (p = buffer; p < buffer + got; p += sizeof(*e) + e->len) {
             e = (void *)p;
-            news |= e->mask & IN_Q_OVERFLOW ||
+            news |= w->path || e->mask & IN_Q_OVERFLOW ||
                     (e->len && strncmp(e->name, "vport", 5) == 0);
         }
     }
@@ -134,39 +186,31 @@ static bool watch_news(Watch *w)
  */
 static int try_open(Connect *c, const PortFilter *filter, bool *again)
 {
-    char path[PATH_MAX];
     PortList list;
     Port port;
     int ret;
 
-    *again = false;
-    if (c->wait) {
-        port_list(filter, &list);
-        *again = list.count == 0;
-        port_list_free(&list);
-        if (*again) {
-            return VSER_NO_PORT;
-        }
+    port_list(filter, &list);
+    *again = c->wait && list.count == 0;
+    if (*again) {
+        return VSER_NO_PORT;
     }
-    ret = port_choose(c->text, &port);
+    ret = port_pick(c->text, &list, &port);
     if (ret != EXIT_SUCCESS) {
         return ret;
     }
     snprintf(c->name, sizeof(c->name), "%s", port.name);
     port_free(&port);
 
-    snprintf(path, sizeof(path), "%s/%s", VSER_DEV, c->name);
-    c->fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    c->fd = port_open(c->name);
     if (c->fd >= 0) {
         return EXIT_SUCCESS;
     }
     if (c->wait && (errno == ENOENT || errno == EACCES || errno == EPERM ||
                     errno == ENODEV || errno == ENXIO)) {
         *again = true;      /* udev may not be done with it, or it has gone */
-    } else if (errno == EBUSY) {
-        vser_error("%s: in use by another program", path);
     } else {
-        vser_error("%s: %s", path, strerror(errno));
+        port_open_failed(c->name);
     }
     return VSER_FAILED;
 }
@@ -181,10 +225,17 @@ static int open_port(Connect *c)
     if (!port_filter_parse(c->text, &filter)) {
         return VSER_USAGE;
     }
-    if (c->wait && !watch_begin(&w)) {
+    if (c->wait && !watch_begin(&w, filter.path)) {
         return VSER_FAILED;
     }
-    while ((ret = try_open(c, &filter, &again)) != EXIT_SUCCESS && again) {
+    for (;;) {
+        if (c->wait && filter.path && !watch_path(&w)) {
+            return VSER_FAILED;
+        }
+        ret = try_open(c, &filter, &again);
+        if (ret == EXIT_SUCCESS || !again) {
+            break;
+        }
         if (ret == VSER_FAILED && !told &&
             (errno == EACCES || errno == EPERM)) {
             vser_error("%s/%s: %s; waiting", VSER_DEV, c->name,
@@ -205,6 +256,43 @@ static int open_port(Connect *c)
         watch_end(&w);
     }
     return ret;
+}
+
+/* ------------------------------------------------------------------ */
+/* Buffers */
+
+/* What was read on one side and not yet written on the other */
+typedef struct Buffer {
+    size_t start, end;
+    char data[65536];
+} Buffer;
+
+static bool buffer_empty(const Buffer *b)
+{
+    return b->start == b->end;
+}
+
+/* The number of bytes read, as read() has it; into an empty buffer */
+static ssize_t buffer_fill(Buffer *b, int fd)
+{
+    ssize_t got = read(fd, b->data, sizeof(b->data));
+
+    b->start = 0;
+    b->end = got > 0 ? got : 0;
+    return got;
+}
+
+/* Write up to @max bytes; false, and errno, if that can't be */
+static bool buffer_drain(Buffer *b, int fd, size_t max)
+{
+    size_t size = b->end - b->start;
+    ssize_t put = write(fd, b->data + b->start, size < max ? size : max);
+
+    if (put < 0) {
+        return errno == EAGAIN || errno == EINTR;
+    }
+    b->start += put;
+    return true;
 }
 
 /* ------------------------------------------------------------------ */
@@ -234,9 +322,13 @@ static bool host_is_open(const Connect *c)
 /*
  * poll() always returns for a port that the host has not opened, so it can't
  * be used to wait. An edge-triggered epoll returns when something changes.
+ *
+ * A host may have closed again before we notice that it was there. What it sent
+ * is read into @early, if there is such a buffer, and ends the waiting too.
  */
-static int wait_for_host(const Connect *c)
+static int wait_for_host(const Connect *c, Buffer *early)
 {
+    bool told = c->wait;
     struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
     int ret = EXIT_SUCCESS;
     int epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -246,10 +338,14 @@ static int wait_for_host(const Connect *c)
                    strerror(errno));
         return VSER_FAILED;
     }
-    if (!c->wait && !host_is_open(c)) {
-        vser_error("%s: waiting for the host to open its side", c->name);
-    }
     while (!host_is_open(c)) {
+        if (early && buffer_fill(early, c->fd) > 0) {
+            break;
+        }
+        if (!told) {
+            vser_error("%s: waiting for the host to open its side", c->name);
+            told = true;
+        }
         if (is_unplugged(c)) {
             ret = unplugged(c);
             break;
@@ -290,40 +386,6 @@ static int run_command(const Connect *c)
 /* ------------------------------------------------------------------ */
 /* Copy */
 
-/* What was read on one side and not yet written on the other */
-typedef struct Buffer {
-    size_t start, end;
-    char data[65536];
-} Buffer;
-
-static bool buffer_empty(const Buffer *b)
-{
-    return b->start == b->end;
-}
-
-/* The number of bytes read, as read() has it; into an empty buffer */
-static ssize_t buffer_fill(Buffer *b, int fd)
-{
-    ssize_t got = read(fd, b->data, sizeof(b->data));
-
-    b->start = 0;
-    b->end = got > 0 ? got : 0;
-    return got;
-}
-
-/* Write up to @max bytes; false, and errno, if that can't be */
-static bool buffer_drain(Buffer *b, int fd, size_t max)
-{
-    size_t size = b->end - b->start;
-    ssize_t put = write(fd, b->data + b->start, size < max ? size : max);
-
-    if (put < 0) {
-        return errno == EAGAIN || errno == EINTR;
-    }
-    b->start += put;
-    return true;
-}
-
 static bool nothing_to_read(void)
 {
     return errno == EAGAIN || errno == EINTR;
@@ -342,29 +404,32 @@ static size_t stdout_chunk(void)
            sizeof(((Buffer *)0)->data) : PIPE_BUF;
 }
 
-static int copy(const Connect *c)
+/* @to_stdout: may have bytes in it already */
+static int copy(const Connect *c, Buffer *to_stdout)
 {
-    static Buffer to_host, to_stdout;
+    static Buffer to_host;
     size_t chunk = stdout_chunk();
     bool stdin_ended = false, host_closed = false, port_ended = false;
 
-    while (!port_ended || !buffer_empty(&to_stdout)) {
+    while (!port_ended || !buffer_empty(to_stdout)) {
         bool read_stdin = !stdin_ended && buffer_empty(&to_host) &&
                           !host_closed;
         bool write_host = !buffer_empty(&to_host) && !host_closed;
-        bool read_host = !port_ended && buffer_empty(&to_stdout);
+        bool read_host = !port_ended && buffer_empty(to_stdout);
         /*
          * Where the host has closed, poll() returns at once for the port: it
          * is in the set only if there is something to do with it.
          */
         struct pollfd p[] = {
             { read_stdin ? STDIN_FILENO : -1, POLLIN, 0 },
-            { buffer_empty(&to_stdout) ? -1 : STDOUT_FILENO, POLLOUT, 0 },
+            { buffer_empty(to_stdout) ? -1 : STDOUT_FILENO, POLLOUT, 0 },
             { read_host || write_host ? c->fd : -1,
               (read_host ? POLLIN : 0) | (write_host ? POLLOUT : 0), 0 },
         };
 
-        if (stdin_ended && c->quit && buffer_empty(&to_host)) {
+        /* What has been read nobody else gets */
+        if (stdin_ended && c->quit && buffer_empty(&to_host) &&
+            buffer_empty(to_stdout)) {
             return EXIT_SUCCESS;
         }
         if (poll(p, 3, -1) < 0) {
@@ -381,7 +446,7 @@ static int copy(const Connect *c)
                 stdin_ended = true;
             }
         }
-        if (p[1].revents && !buffer_drain(&to_stdout, STDOUT_FILENO, chunk)) {
+        if (p[1].revents && !buffer_drain(to_stdout, STDOUT_FILENO, chunk)) {
             vser_error("stdout: %s", strerror(errno));
             return VSER_FAILED;
         }
@@ -400,7 +465,7 @@ static int copy(const Connect *c)
             return VSER_FAILED;
         }
         if (p[2].revents && read_host) {
-            ssize_t got = buffer_fill(&to_stdout, c->fd);
+            ssize_t got = buffer_fill(to_stdout, c->fd);
 
             if (got < 0 && errno == ENODEV) {
                 return unplugged(c);
@@ -419,10 +484,11 @@ static int copy(const Connect *c)
 
 static const char help[] =
     "usage: vser connect [OPTION...] VVVV:PPPP[:SERIAL] [--exec CMD...]\n"
+    "       vser connect [OPTION...] PATH [--exec CMD...]\n"
     "\n"
     "Connect stdin and stdout to the port with that idVendor and idProduct,\n"
     "in hex, and that serial number. The port's name, as lsvser shows it, may\n"
-    "stand in place of the serial number.\n"
+    "stand in place of the serial number. PATH is its node or a link to it.\n"
     "\n"
     "  -w, --wait[=SECONDS]  wait for the port to appear and for the host to\n"
     "                        open its side, at most so long\n"
@@ -449,8 +515,19 @@ static bool parse_seconds(const char *text, double *deadline)
     return true;
 }
 
+static bool set_port(Connect *c, const char *text)
+{
+    if (c->text) {
+        vser_error("'%s': one port is given already, '%s'", text, c->text);
+        return false;
+    }
+    c->text = text;
+    return true;
+}
+
 int vser_connect(int argc, char **argv)
 {
+    static Buffer to_stdout;
     static const struct option options[] = {
         { "wait", optional_argument, NULL, 'w' },
         { "quit", no_argument, NULL, 'q' },
@@ -458,20 +535,21 @@ int vser_connect(int argc, char **argv)
         { "help", no_argument, NULL, 'h' },
         { 0 }
     };
+    /*
+     * "-": words in their order; all behind --exec is the command's. -e has an
+     * optional argument so that what directly follows it is seen.
+     */
+    static const char letters[] = "-w::qe::h";
     Connect c = { .deadline = INFINITY };
     int option, ret;
 
-    /* "-": words in their order; all behind --exec is the command's */
     while (!c.command &&
-           (option = getopt_long(argc, argv, "-w::qeh", options, NULL)) != -1) {
+           (option = getopt_long(argc, argv, letters, options, NULL)) != -1) {
         switch (option) {
         case 1:
-            if (c.text) {
-                vser_error("'%s': one port is given already, '%s'", optarg,
-                           c.text);
+            if (!set_port(&c, optarg)) {
                 return VSER_USAGE;
             }
-            c.text = optarg;
             break;
         case 'w':
             c.wait = true;
@@ -483,12 +561,25 @@ int vser_connect(int argc, char **argv)
             c.quit = true;
             break;
         case 'e':
+            if (optarg) {
+                vser_error("-e%s: expected -e and then the command", optarg);
+                return VSER_USAGE;
+            }
+            if (optind < argc && strcmp(argv[optind], "--") == 0) {
+                optind++;
+            }
             c.command = argv + optind;
             break;
         case 'h':
             fputs(help, stdout);
             return EXIT_SUCCESS;
         default:
+            return VSER_USAGE;
+        }
+    }
+    /* Behind "--" are only words */
+    while (!c.command && optind < argc) {
+        if (!set_port(&c, argv[optind++])) {
             return VSER_USAGE;
         }
     }
@@ -507,10 +598,10 @@ int vser_connect(int argc, char **argv)
         return ret;
     }
     if (c.wait || !c.command) {
-        ret = wait_for_host(&c);
+        ret = wait_for_host(&c, c.command ? NULL : &to_stdout);
     }
     if (ret == EXIT_SUCCESS) {
-        ret = c.command ? run_command(&c) : copy(&c);
+        ret = c.command ? run_command(&c) : copy(&c, &to_stdout);
     }
     close(c.fd);
     return ret;

@@ -301,7 +301,10 @@ int vser_list(int argc, char **argv)
             format = c;
             break;
         case 'd':
-            if (!port_filter_parse(optarg, &filter)) {
+            if (!port_ids_parse(optarg, &filter)) {
+                vser_error("-d '%s': expected [VVVV]:[PPPP], idVendor and "
+                           "idProduct in hex, as in 1209:0001 or 1209:",
+                           optarg);
                 return VSER_USAGE;
             }
             filtered = true;

@@ -8,8 +8,10 @@
 
 #include "qemu/osdep.h"
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "file.h"
 #include "paths.h"
 #include "port.h"
@@ -355,22 +357,38 @@ static int parse_id(const char **p)
     return value;
 }
 
-bool port_filter_parse(const char *text, PortFilter *filter)
+bool port_ids_parse(const char *text, PortFilter *filter)
 {
     const char *p = text;
 
-    filter->vendor = parse_id(&p);
-    if (*p == ':') {
-        p++;
-        filter->product = parse_id(&p);
-        filter->serial = *p == ':' ? p + 1 : NULL;
-        if (*p == '\0' || (*p == ':' && p[1])) {
-            return true;
-        }
+    *filter = (PortFilter) { .vendor = parse_id(&p) };
+    if (*p++ != ':') {
+        return false;
     }
-    vser_error("'%s': expected VVVV:PPPP or VVVV:PPPP:SERIAL, idVendor and "
-               "idProduct in hex, as in 1209:0001", text);
-    return false;
+    filter->product = parse_id(&p);
+    filter->serial = *p == ':' ? p + 1 : NULL;
+    return *p == '\0' || (*p == ':' && p[1]);
+}
+
+/* A serial number may have a "/" in it, but no idVendor comes before that */
+static bool is_path(const char *text)
+{
+    return text[strcspn(text, "/:")] == '/';
+}
+
+bool port_filter_parse(const char *text, PortFilter *filter)
+{
+    if (is_path(text)) {
+        *filter = (PortFilter) { .vendor = -1, .product = -1, .path = text };
+        return true;
+    }
+    if (!port_ids_parse(text, filter)) {
+        vser_error("'%s': expected VVVV:PPPP or VVVV:PPPP:SERIAL, idVendor and "
+                   "idProduct in hex, as in 1209:0001, or a path, as in "
+                   "/dev/virtio-ports/by-usb-id/1209:0001", text);
+        return false;
+    }
+    return true;
 }
 
 static bool serial_matches(const Port *port, const char *serial)
@@ -387,12 +405,24 @@ static bool serial_matches(const Port *port, const char *serial)
            strcmp(serial, port->name) == 0;
 }
 
+/* Does @path lead to the port's node? */
+static bool path_matches(const Port *port, const char *path)
+{
+    char node[PATH_MAX];
+    struct stat own, given;
+
+    snprintf(node, sizeof(node), "%s/%s", VSER_DEV, port->name);
+    return stat(node, &own) == 0 && stat(path, &given) == 0 &&
+           own.st_dev == given.st_dev && own.st_ino == given.st_ino;
+}
+
 bool port_matches(const Port *port, const PortFilter *filter)
 {
     return !filter ||
            ((filter->vendor < 0 || filter->vendor == port->info.idVendor) &&
             (filter->product < 0 || filter->product == port->info.idProduct) &&
-            (!filter->serial || serial_matches(port, filter->serial)));
+            (!filter->serial || serial_matches(port, filter->serial)) &&
+            (!filter->path || path_matches(port, filter->path)));
 }
 
 void port_list(const PortFilter *filter, PortList *list)
@@ -429,6 +459,17 @@ void port_list_free(PortList *list)
     *list = (PortList) { 0 };
 }
 
+static void complain_none(const char *text)
+{
+    if (!is_path(text)) {
+        vser_error("no port is '%s'", text);
+    } else if (access(text, F_OK) < 0) {
+        vser_error("%s: %s", text, strerror(errno));
+    } else {
+        vser_error("%s: not the node of a port that has a descriptor", text);
+    }
+}
+
 static void complain_ambiguous(const char *text, const PortList *list)
 {
     size_t i;
@@ -448,28 +489,50 @@ static void complain_ambiguous(const char *text, const PortList *list)
                list->port[0].name);
 }
 
+int port_pick(const char *text, PortList *list, Port *port)
+{
+    int ret;
+
+    if (list->count == 1) {
+        *port = list->port[0];
+        list->count = 0;
+        ret = EXIT_SUCCESS;
+    } else if (list->count == 0) {
+        complain_none(text);
+        ret = VSER_NO_PORT;
+    } else {
+        complain_ambiguous(text, list);
+        ret = VSER_AMBIGUOUS;
+    }
+    port_list_free(list);
+    return ret;
+}
+
 int port_choose(const char *text, Port *port)
 {
     PortFilter filter;
     PortList list;
-    int ret = EXIT_SUCCESS;
 
     if (!port_filter_parse(text, &filter)) {
         return VSER_USAGE;
     }
     port_list(&filter, &list);
-    if (list.count == 1) {
-        *port = list.port[0];
-        free(list.port);
-        return EXIT_SUCCESS;
-    }
-    if (list.count == 0) {
-        vser_error("no port is '%s'", text);
-        ret = VSER_NO_PORT;
-    } else {
-        complain_ambiguous(text, &list);
-        ret = VSER_AMBIGUOUS;
-    }
-    port_list_free(&list);
-    return ret;
+    return port_pick(text, &list, port);
+}
+
+/* ------------------------------------------------------------------ */
+/* Nodes */
+
+int port_open(const char *name)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/%s", VSER_DEV, name);
+    return open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+void port_open_failed(const char *name)
+{
+    vser_error("%s/%s: %s", VSER_DEV, name, errno == EBUSY ?
+               "in use by another program" : strerror(errno));
 }

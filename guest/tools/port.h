@@ -36,7 +36,7 @@ typedef struct PortList {
     size_t count;
 } PortList;
 
-/* Which ports: what "V:P[:SERIAL]" or "-d V:P -s SERIAL" say */
+/* Which ports: what "V:P[:SERIAL]", a path or "-d V:P -s SERIAL" say */
 typedef struct PortFilter {
     int vendor, product;        /* -1: any */
     /*
@@ -45,15 +45,25 @@ typedef struct PortFilter {
      * number. NULL: any
      */
     const char *serial;
+    const char *path;           /* of its node or a link to that; NULL: any */
 } PortFilter;
 
 /**
- * port_filter_parse:
+ * port_ids_parse:
  * @text: "VVVV:PPPP[:SERIAL]", hexadecimal, either number may be left out;
  *        all behind the second colon is the serial number
  * @filter: filled; its serial number points into @text
  *
- * Returns: false, after a message on stderr, if it is not that.
+ * Returns: whether it is that. Says nothing.
+ */
+bool port_ids_parse(const char *text, PortFilter *filter);
+
+/**
+ * port_filter_parse:
+ * @text: as for port_ids_parse(), or a path: there a "/" comes before any ":"
+ * @filter: filled; points into @text
+ *
+ * Returns: false, after a message on stderr, if it is neither.
  */
 bool port_filter_parse(const char *text, PortFilter *filter);
 
@@ -150,14 +160,40 @@ bool port_udev_string(const Port *port, uint8_t index,
 const uint8_t *port_string_descriptor(const Port *port, uint8_t index);
 
 /**
+ * port_pick:
+ * @text: what the user asked for
+ * @list: the ports that are that; it is freed
+ * @port: filled with the one in @list; free with port_free()
+ *
+ * Returns: EXIT_SUCCESS, or an exit code of vser's (vser.h) after a message on
+ * stderr: there is none, or there is more than one (which ones).
+ */
+int port_pick(const char *text, PortList *list, Port *port);
+
+/**
  * port_choose:
  * @text: as for port_filter_parse()
  * @port: filled with the one port that matches; free with port_free()
  *
- * Returns: EXIT_SUCCESS, or an exit code of vser's (vser.h) after a message on
- * stderr: none matches, more than one does (which ones), or @text is wrong.
+ * Returns: as port_pick(), or VSER_USAGE if @text is wrong.
  */
 int port_choose(const char *text, Port *port);
+
+/**
+ * port_open:
+ * @name: "vport2p7"
+ *
+ * Returns: a file descriptor for its node, nonblocking; -1 and errno.
+ */
+int port_open(const char *name);
+
+/**
+ * port_open_failed:
+ * @name: "vport2p7"
+ *
+ * Say on stderr what errno says about a port_open() of it.
+ */
+void port_open_failed(const char *name);
 
 void port_free(Port *port);
 

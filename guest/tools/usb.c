@@ -179,14 +179,17 @@ static int ending_signals(void)
 
 static int run(const Port *p)
 {
-    char path[sizeof(VSER_DEV "/") + sizeof(p->name)];
     int port, stop = ending_signals();
     UsbIpEnd end;
 
-    snprintf(path, sizeof(path), VSER_DEV "/%s", p->name);
-    port = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    if (port < 0 || stop < 0) {
-        vser_error("cannot open %s: %s", path, strerror(errno));
+    if (stop < 0) {
+        vser_error("signalfd: %s", strerror(errno));
+        return VSER_FAILED;
+    }
+    port = port_open(p->name);
+    if (port < 0) {
+        port_open_failed(p->name);
+        close(stop);
         return VSER_FAILED;
     }
     do {
@@ -208,6 +211,7 @@ static int run(const Port *p)
 static void help(FILE *stream)
 {
     fputs("usage: vser usb VVVV:PPPP[:SERIAL]\n"
+          "       vser usb PATH\n"
           "\n"
           "Plug a port into this guest's USB stack, while its other side is "
           "open:\n"
@@ -215,7 +219,8 @@ static void help(FILE *stream)
           "pair of\n"
           "bulk endpoints. Needs root and the module vhci_hcd. Runs until the "
           "port\n"
-          "is unplugged or SIGTERM.\n", stream);
+          "is unplugged or SIGTERM. PATH is the port's node or a link to "
+          "it.\n", stream);
 }
 
 int vser_usb(int argc, char **argv)

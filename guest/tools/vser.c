@@ -7,6 +7,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <fcntl.h>
+#include <unistd.h>
 #include "text.h"
 #include "vser.h"
 
@@ -111,10 +113,27 @@ static int run(int argc, char **argv)
     return VSER_USAGE;
 }
 
+/*
+ * What we open must not become stdin, stdout or stderr because the caller has
+ * closed that, as with "<&-". To use one of those still fails.
+ */
+static void reserve_standard_files(void)
+{
+    int fd;
+
+    for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) {
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
-    int ret = run(argc, argv);
+    int ret;
 
+    reserve_standard_files();
+    ret = run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         vser_error("stdout: %s", strerror(errno));
         return ret ? ret : VSER_FAILED;

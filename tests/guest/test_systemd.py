@@ -375,6 +375,25 @@ class Systemd(SystemdTest):
         self.check_truth()
 
 
+    def test_usb_without_serial_number(self):
+        """A port without one beside one that has one: both are plugged."""
+        modem = {'desc': '1209:000a', 'desc_class': 'cdc-acm'}
+        ports = [Port('numbered', **modem, desc_serial='M1'),
+                 Port('anonymous', **modem)]
+        units = ['vser-usb@1209:000a:M1.service', 'vser-usb@1209:000a.service']
+        for port in ports:
+            self.plug(port)
+        for number in 0, 1:
+            self.guest.wait_for(f'/dev/ttyACM{number}')
+        for unit in units:
+            self.assertEqual(self.unit(unit, 'ActiveState'), 'active')
+        for port in ports:
+            self.unplug(port)
+        for unit in units:
+            self.wait_unit(unit, 'inactive')
+        self.check_truth()
+
+
 class SystemdHostile(SystemdTest):
     """What a host may write into strings, in a guest with all that reads them.
     HostileStrings has more of them."""

@@ -190,6 +190,18 @@ class Connects(ToolsTest):
             port.socket.close()
             self.assertEqual(self.finish()[:2], (0, 'late'))
 
+    def test_host_opens_sends_and_closes(self):
+        """The guest may notice when it is over."""
+        with self.plugged('extra', desc='1209:0003', connect=False) as port:
+            self.wait_listed(self.truth())
+            for i in range(5):
+                self.start('vser connect 1209:0003')
+                self.output('waiting for the host')
+                with contextlib.closing(self.guest.connect('extra')) as socket:
+                    socket.sendall(b'burst %d' % i)
+                self.assertEqual(self.finish()[:2], (0, f'burst {i}'))
+                self.guest.sh('kill $(cat /run/t.holder)')
+
     def test_busy(self):
         self.connected()
         again = self.guest.run('vser connect 1209:0001:A1', check=False)
@@ -240,6 +252,17 @@ class Connects(ToolsTest):
 
     def test_wait(self):
         self.start('vser connect --wait 1209:0004:W1')
+        self.guest.wait_until('[ -n "$(pidof vser)" ]')
+        with self.plugged('extra', desc='1209:0004', desc_serial='W1') as port:
+            port.socket.sendall(b'welcome\n')
+            self.output('welcome')
+            port.socket.close()
+            self.assertEqual(self.finish(), (0, 'welcome\n', ''))
+
+    def test_wait_for_a_link(self):
+        """udev makes it when it is done with the port."""
+        link = '/dev/virtio-ports/by-usb-id/1209:0004:W1'
+        self.start(f'vser connect --wait {link}')
         self.guest.wait_until('[ -n "$(pidof vser)" ]')
         with self.plugged('extra', desc='1209:0004', desc_serial='W1') as port:
             port.socket.sendall(b'welcome\n')

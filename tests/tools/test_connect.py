@@ -8,6 +8,8 @@ import contextlib
 import os
 import pathlib
 import resource
+import select
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -46,7 +48,13 @@ class Connect(ToolsTest):
     def receive(fd, length):
         data = b''
         while len(data) < length:
-            data += os.read(fd, length - len(data))
+            missing = length - len(data)
+            if not select.select([fd], [], [], TIMEOUT)[0]:
+                raise AssertionError(f'in vain: {missing} bytes more')
+            more = os.read(fd, missing)
+            if not more:
+                raise AssertionError(f'it ends {missing} bytes early')
+            data += more
         return data
 
     def test_both_ways(self):
@@ -111,6 +119,68 @@ class Connect(ToolsTest):
             process.stdin.write(b'x' * 1000)
             self.assertEqual(self.finish(process), (b'', ''))
             self.assertEqual(self.receive(host, 1000), b'x' * 1000)
+
+    def test_quit_drops_nothing(self):
+        """What it has taken from the port is written, and the rest is there
+        for who opens the port next."""
+        host = self.terminal('vport1p5')
+        process = self.start('connect', '-q', '1209:')
+        os.set_blocking(host, False)
+        sent = b''
+
+        def fill():
+            nonlocal sent
+            data, taken = os.urandom(4096), 0
+            with contextlib.suppress(BlockingIOError):
+                taken = os.write(host, data)
+            sent += data[:taken]
+            return self.sleeps(process) and not taken
+        until(fill, 'nothing goes on')
+        process.stdin.close()
+        process.stdin = None
+        got, err = self.finish(process)
+        self.assertEqual(err, '')
+        port = os.open(self.dev / 'vport1p5', os.O_RDONLY | os.O_NOCTTY)
+        self.addCleanup(os.close, port)
+        left = self.receive(port, len(sent) - len(got))
+        self.assertTrue(left)
+        self.assertTrue(got + left == sent)
+
+    def test_closed_by_the_caller(self):
+        """The port does not become what is closed: nothing goes back."""
+        for closed, status, out, says in (
+                (0, 0, b'from the host', 'vser: stdin: Bad file descriptor\n'),
+                (1, FAILED, b'', 'vser: stdout: Bad file descriptor\n'),
+                (2, 0, b'from the host', '')):
+            with self.subTest(closed):
+                self.check_closed(closed, status, out, says)
+
+    def check_closed(self, closed, status, out, says):
+        host = self.terminal(f'vport1p{closed}')
+        # What can't be read is complained of on stderr
+        stdin = os.open('/', os.O_RDONLY)
+        self.addCleanup(os.close, stdin)
+        process = self.start('connect', f'1209::vport1p{closed}',
+                             stdin=stdin if closed == 2 else subprocess.PIPE,
+                             preexec_fn=lambda: os.close(closed))
+        os.write(host, b'from the host')
+        if out:
+            self.assertEqual(self.receive(process.stdout.fileno(), len(out)),
+                             out)
+        else:
+            process.wait(TIMEOUT)
+        os.set_blocking(host, False)
+        self.assertRaises(BlockingIOError, os.read, host, 100)
+        os.close(host)
+        self.assertEqual(self.finish(process, status), (b'', says))
+
+    def test_exec_with_stdin_closed(self):
+        host = self.terminal('vport1p5')
+        process = self.start('connect', '1209:', '--exec', 'head', '-c', '7',
+                             preexec_fn=lambda: os.close(0))
+        os.write(host, b'and back')
+        self.assertEqual(self.finish(process), (b'', ''))
+        self.assertEqual(self.receive(host, 7), b'and bac')
 
     def test_stdout_to_a_file(self):
         host = self.terminal('vport1p5')
@@ -181,7 +251,8 @@ class Connect(ToolsTest):
 
     def test_how_a_port_is_named(self):
         """Its serial number, that as udev has it, or the port's name."""
-        for number, serial in enumerate(('A 1', 'a:b', 'é', 'a,b', None)):
+        for number, serial in enumerate(('A 1', 'a:b', 'é', 'a,b', 'a/b',
+                                             None)):
             host = self.terminal(f'vport1p{number}', serial=serial)
             names = {serial, f'vport1p{number}',
                      'A_1' if serial == 'A 1' else None} - {None}
@@ -191,9 +262,35 @@ class Connect(ToolsTest):
                 self.finish(process)
                 self.assertEqual(self.receive(host, 2), b'me', name)
 
-    @staticmethod
-    def sleeps(process):
+    def test_path(self):
+        """Of a node, or of a link to one."""
+        host = self.terminal('vport1p5')
+        self.terminal('vport1p6', serial='A1')
+        link = self.dev / 'virtio-ports/by-usb-id/1209:0001'
+        for path, says in (
+                (link, 'No such file or directory'),
+                ('/dev/null', 'not the node of a port that has a descriptor'),
+                (self.dev, 'not the node of a port that has a descriptor')):
+            self.vser('connect', path, status=NO_PORT,
+                      stderr=f'vser: {path}: {says}\n')
+        link.parent.mkdir(parents=True)
+        link.symlink_to('../../vport1p5')
+        for path in (self.dev / 'vport1p5', link, './vport1p5',
+                     'virtio-ports/by-usb-id/1209:0001'):
+            process = self.start('connect', '-q', path, cwd=self.dev)
+            process.stdin.write(b'me')
+            self.finish(process)
+            self.assertEqual(self.receive(host, 2), b'me', path)
+        link.unlink()
+        link.symlink_to('../../vport1p7')
+        self.vser('connect', link, status=NO_PORT,
+                  stderr=f'vser: {link}: No such file or directory\n')
+
+    def sleeps(self, process):
         """Did it do nothing at all between two looks at it?"""
+        if process.poll() is not None:
+            self.fail(f'it has ended: {process.communicate()}')
+
         def look():
             status = pathlib.Path(f'/proc/{process.pid}/status').read_text()
             return [line for line in status.splitlines()
@@ -201,15 +298,22 @@ class Connect(ToolsTest):
         before = look()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.2)
-        return 'S' in before[0] and look() == before
+        return before[0].split()[1] == 'S' and look() == before
 
     def waiting(self, *args, **more):
         """Start vser, and return when it has looked and waits."""
         process = self.start('connect', *args, **more)
         fds = pathlib.Path(f'/proc/{process.pid}/fd')
-        until(lambda: 'anon_inode:inotify' in map(os.readlink, fds.iterdir())
-              and self.sleeps(process), 'vser waits and does nothing')
+        until(lambda: self.sleeps(process) and 'anon_inode:inotify' in
+              map(os.readlink, fds.iterdir()), 'vser waits and does nothing')
         return process
+
+    def welcomed(self, process, host):
+        """It has come through to the host."""
+        os.write(host, b'welcome')
+        self.assertEqual(self.receive(process.stdout.fileno(), 7), b'welcome')
+        os.close(host)
+        self.assertEqual(self.finish(process), (b'', ''))
 
     def test_nobody_takes_anything(self):
         """Both ways are full, and the host goes: it waits for its reader."""
@@ -248,6 +352,66 @@ class Connect(ToolsTest):
         os.close(host)
         self.assertEqual(self.finish(process), (b'', ''))
 
+    def test_wait_for_a_link(self):
+        """udev makes it when the port's node is as it is to be."""
+        directory = self.dev / 'virtio-ports/by-usb-id'
+        link = directory / '1209:0001'
+        # As far as the directory is there, and behind other links
+        other, third = self.tree / 'other', self.tree / 'third'
+        other.symlink_to('third/by-usb-id')
+        third.symlink_to(directory.parent)
+        last = self.tree / 'last'
+        last.symlink_to(link)
+        for path, there in ((link, self.dev), (link, directory.parent),
+                            (link, directory), (other / link.name, self.dev),
+                            (other / link.name, directory),
+                            (last, self.dev), (last, directory)):
+            with self.subTest(path=path, there=there):
+                there.mkdir(parents=True, exist_ok=True)
+                process = self.waiting('--wait', path)
+                host = self.terminal('vport1p5')
+                until(lambda: self.sleeps(process), 'vser has looked')
+                directory.mkdir(parents=True, exist_ok=True)
+                until(lambda: self.sleeps(process), 'vser has looked')
+                link.symlink_to('../../vport1p5')
+                self.welcomed(process, host)
+                (self.dev / 'vport1p5').unlink()
+                shutil.rmtree(directory.parent)
+
+    def test_wait_for_a_link_in_circles(self):
+        """What can't be resolved is waited for as what is not there."""
+        loop = self.tree / 'loop'
+        loop.symlink_to('loop')
+        process = self.waiting('--wait', loop)
+        host = self.terminal('vport1p5')
+        (self.tree / 'new').symlink_to(self.dev / 'vport1p5')
+        (self.tree / 'new').rename(loop)
+        self.welcomed(process, host)
+
+    def test_wait_looks_once(self):
+        """A port that has gone when it was seen is waited for, and what is
+        wrong with one is said once."""
+        self.port('vport1p5')
+        self.port('vport1p6', b'bad')
+        descriptors = self.sys / 'vport1p5/descriptors'
+        # What has been read of it is gone
+        os.mkfifo(descriptors)
+        fifo = os.open(descriptors, os.O_RDWR)
+        reader = os.open(descriptors, os.O_RDONLY)
+        os.write(fifo, make_blob())
+        os.close(fifo)
+        process = self.waiting('--wait', '1209:0001')
+        os.close(reader)
+        descriptors.unlink()
+        (self.store / self.entry('vport1p6')).unlink()
+        host = self.terminal('vport1p5')
+        os.write(host, b'welcome')
+        self.assertEqual(self.receive(process.stdout.fileno(), 7), b'welcome')
+        os.close(host)
+        err = self.finish(process)[1]
+        self.assertEqual(err.count('\n'), 1, err)
+        self.assertIn('vport1p6', err)
+
     def test_wait_for_permission(self):
         """Until udev has given it the node, a user waits, and is told."""
         self.port('vport1p5', make_blob())
@@ -281,11 +445,30 @@ class Connect(ToolsTest):
         self.vser('connect', '--wait', '1209:', status=AMBIGUOUS,
                   stderr='matches 2 ports')
 
+    def test_end_of_options(self):
+        host = self.terminal('vport1p5')
+        process = self.start('connect', '-q', '--', '1209:')
+        process.stdin.write(b'me')
+        self.finish(process)
+        self.assertEqual(self.receive(host, 2), b'me')
+        for args in (['--exec', '--'], ['-e', '--'], ['-e']):
+            process = self.start('connect', '1209:', *args, 'echo', '--', 'x')
+            self.finish(process)
+            self.assertEqual(self.receive(host, 5), b'-- x\n')
+
     def test_usage(self):
         for args, message in (
                 ([], 'no port is given'), (['x'], "'x': expected VVVV:PPPP"),
                 (['1209:', '1209:'], 'one port is given already'),
                 (['1209:', '--exec'], '--exec: no command'),
+                (['1209:', '--exec', '--'], '--exec: no command'),
+                (['--'], 'no port is given'),
+                (['1209:', '--', 'a', 'b'],
+                 "'a': one port is given already, '1209:'"),
+                (['--', '1209:', '--exec', 'true'],
+                 "'--exec': one port is given already, '1209:'"),
+                (['1209:', '-eq', 'true'], '-eq: expected -e and then'),
+                (['1209:', '-qeh', 'true'], '-eh: expected -e and then'),
                 (['--quit', '1209:', '--exec', 'true'], '--quit is for stdin'),
                 (['--wait=x', '1209:'], "--wait='x'"),
                 (['--wait=', '1209:'], "--wait=''"),

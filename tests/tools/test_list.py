@@ -273,9 +273,10 @@ class List(ToolsTest):
             self.assertEqual(self.vser('list', *args, status=NO_PORT), '')
 
     def test_usage(self):
-        for bad in '1209', '12345:1', '1209:1g', '1209:0001:', 'x:y', '':
+        for bad in ('1209', '12345:1', '1209:1g', '1209:0001:', 'x:y', '',
+                    '/dev/vport0p1'):
             self.vser('list', '-d', bad, status=USAGE,
-                      stderr=f"vser: '{bad}': expected VVVV:PPPP")
+                      stderr=f"vser: -d '{bad}': expected [VVVV]:[PPPP], ")
         self.vser('list', '-t', '-v', status=USAGE, stderr='exclude')
         self.vser('list', 'x', status=USAGE, stderr="'x'")
         self.vser('list', '-x', status=USAGE, stderr='vser list: ')

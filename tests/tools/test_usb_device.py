@@ -9,8 +9,8 @@ import re
 import subprocess
 import tty
 
-from toolstest import (BUILD, FAILED, TIMEOUT, TOP, USAGE, ToolsTest,
-                       make_blob)
+from toolstest import (AMBIGUOUS, BUILD, FAILED, NO_PORT, TIMEOUT, TOP, USAGE,
+                       ToolsTest, make_blob)
 
 
 class UsbDevice(ToolsTest):
@@ -114,6 +114,34 @@ class UsbAttach(ToolsTest):
         self.vser('usb', '1209:', status=FAILED, stderr='no interface with a '
                   'bulk endpoint each way')
         self.assertEqual(self.attach.read_text(), '')
+
+    def test_superspeed(self):
+        self.status(0, ('hs', 0, 4), ('ss', 1, 4))
+        blob = bytearray(make_blob())
+        blob[7] = 9
+        self.port('vport1p5', bytes(blob))
+        self.vser('usb', '1209:', status=FAILED, stderr='vser: vport1p5: the '
+                  "descriptor's bMaxPacketSize0 is 9; expected 8, 16, 32 or 64")
+        self.assertEqual(self.attach.read_text(), '')
+
+    def test_path(self):
+        """Where another port of the product has a serial number, and this one
+        has none, only its link and its node say which."""
+        self.status(0, ('hs', 0, 4))
+        self.port('vport1p6', make_blob(serial='A1'))
+        (self.dev / 'vport1p6').symlink_to('/dev/null')
+        self.vser('usb', '1209:0001', status=AMBIGUOUS, stderr='2 ports')
+        link = self.dev / 'virtio-ports/by-usb-id/1209:0001'
+        self.vser('usb', link, status=NO_PORT,
+                  stderr=f'vser: {link}: No such file or directory\n')
+        link.parent.mkdir(parents=True)
+        link.symlink_to('../../vport1p5')
+        for path in self.dev / 'vport1p5', link:
+            self.attach.write_text('')
+            self.vser('usb', path, status=FAILED, stderr=self.DETACHED)
+            self.assertTrue(self.attach.read_text())
+        self.vser('usb', '/dev/zero', status=NO_PORT, stderr='vser: /dev/zero: '
+                  'not the node of a port that has a descriptor\n')
 
     def test_usage(self):
         for args in (), ('1209:', '1209:'), ('--no-such', '1209:'):
