@@ -82,9 +82,11 @@ class GuestTest(unittest.TestCase):
 
     A subclass says what guest in `options`, arguments of Guest, and in
     `make_ports()`, which returns its Port objects. A test may plug and unplug
-    ports of its own; those of make_ports() it leaves as they are.
+    ports of its own; those of make_ports() it leaves as they are. One that takes
+    more than a minute says `long`.
     """
 
+    long = False
     qemu = None
     kernel = '6.1'
     options = {}

@@ -299,6 +299,7 @@ class StoreTools(Connects):
 class StockTools(StoreTools):
     """Debian's driver, and QEMU's own port for the descriptors."""
 
+    long = True
     options = {'driver': 'stock', 'devices': [
         {'driver': 'virtserialdesc', 'id': 'records', 'bus': 'vs.0'}]}
     def test_store_follows(self):
