@@ -250,8 +250,9 @@ class Connects(ToolsTest):
         self.assertEqual(port.receive(len(answer)), answer)
         self.assertEqual(self.finish(), (9, '', ''))
 
-    def test_wait(self):
-        self.start('vser connect --wait 1209:0004:W1')
+    def check_wait(self, port):
+        """Connect to a port that is plugged only then."""
+        self.start(f'vser connect --wait {port}')
         self.guest.wait_until('[ -n "$(pidof vser)" ]')
         with self.plugged('extra', desc='1209:0004', desc_serial='W1') as port:
             port.socket.sendall(b'welcome\n')
@@ -259,16 +260,12 @@ class Connects(ToolsTest):
             port.socket.close()
             self.assertEqual(self.finish(), (0, 'welcome\n', ''))
 
+    def test_wait(self):
+        self.check_wait('1209:0004:W1')
+
     def test_wait_for_a_link(self):
         """udev makes it when it is done with the port."""
-        link = '/dev/virtio-ports/by-usb-id/1209:0004:W1'
-        self.start(f'vser connect --wait {link}')
-        self.guest.wait_until('[ -n "$(pidof vser)" ]')
-        with self.plugged('extra', desc='1209:0004', desc_serial='W1') as port:
-            port.socket.sendall(b'welcome\n')
-            self.output('welcome')
-            port.socket.close()
-            self.assertEqual(self.finish(), (0, 'welcome\n', ''))
+        self.check_wait('/dev/virtio-ports/by-usb-id/1209:0004:W1')
 
     def test_wait_in_vain(self):
         result = self.guest.run('vser connect --wait=0.5 1209:0004',

@@ -803,7 +803,6 @@ static void test_migrate_hostile(void *obj, void *arg, QGuestAllocator *alloc)
         char *field = state + changes[i].offset;
         uint32_t before = ldl_be_p(field);
         g_autofree char *log = vser_temp_file();
-        g_autofree char *messages = NULL;
         QTestState *to = vser_new_destination(NULL, log);
 
         stl_be_p(field, changes[i].value);
@@ -811,11 +810,7 @@ static void test_migrate_hostile(void *obj, void *arg, QGuestAllocator *alloc)
         stl_be_p(field, before);
         vser_migrate_in(to, uri);
         g_assert_false(vser_migration_succeeded(to));
-        qtest_quit(to);
-        g_assert_true(g_file_get_contents(log, &messages, NULL, NULL));
-        g_test_message("%s", messages);
-        g_assert_nonnull(strstr(messages, changes[i].why));
-        unlink(log);
+        vser_expect_last_words(to, log, changes[i].why);
     }
     unlink(path);
 }

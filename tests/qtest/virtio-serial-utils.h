@@ -170,6 +170,7 @@ void vser_expect_refused(QVSerDriver *drv, QTestState *to, const char *log,
                          const char *why);
 
 /* Parts of the above, for a migration that goes on beside the test */
+void vser_expect_last_words(QTestState *to, const char *log, const char *why);
 void vser_migrate_out(QTestState *from, const char *uri);
 void vser_migrate_in(QTestState *to, const char *uri);
 bool vser_arrive(QVSerDriver *drv, QTestState *to, QVirtioSerial *serial,
