@@ -31,12 +31,22 @@ static void move_goal(size_t *goal, size_t offered, size_t used)
 }
 
 /*
+ * Is there a buffer in @vq? Of a device that needs a reset there is none, though
+ * its ring may be as full as before.
+ */
+static bool has_buffers(VirtIOSerialPort *port, VirtQueue *vq)
+{
+    return !virtio_device_disabled(VIRTIO_DEVICE(port->vser)) &&
+           !virtio_queue_empty(vq);
+}
+
+/*
  * virtqueue_pop() of a queue that may be empty, as it is each time that all is
  * taken: that function is dear even then where its arrays are cleared first
  */
-static void *pop(VirtQueue *vq, size_t size)
+static void *pop(VirtIOSerialPort *port, VirtQueue *vq, size_t size)
 {
-    return virtio_queue_empty(vq) ? NULL : virtqueue_pop(vq, size);
+    return has_buffers(port, vq) ? virtqueue_pop(vq, size) : NULL;
 }
 
 /* Put the element that was popped last back into @vq */
@@ -97,7 +107,7 @@ static void get_batch(VirtIOSerialPort *port, Batch *batch)
 
     do {
         if (!elem) {
-            elem = pop(port->ovq, sizeof(*elem));
+            elem = pop(port, port->ovq, sizeof(*elem));
         }
         if (!elem) {
             break;
@@ -180,7 +190,7 @@ static bool discard(VirtIOSerialPort *port)
         return false;
     }
     port->elem = NULL;
-    while (elem || (elem = pop(port->ovq, sizeof(*elem)))) {
+    while (elem || (elem = pop(port, port->ovq, sizeof(*elem)))) {
         virtqueue_push(port->ovq, elem, 0);
         g_free(elem);
         elem = NULL;
@@ -239,7 +249,7 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port)
         virtio_queue_set_notification(port->ovq, 0);
         any |= send_batches(port);
         virtio_queue_set_notification(port->ovq, 1);
-    } while (can_send(port) && !virtio_queue_empty(port->ovq));
+    } while (can_send(port) && has_buffers(port, port->ovq));
 
     if (any) {
         virtio_notify(VIRTIO_DEVICE(port->vser), port->ovq);
@@ -273,11 +283,11 @@ static bool guest_reads(VirtIOSerialPort *port)
 
 bool virtio_serial_pipe_has_room(VirtIOSerialPort *port)
 {
-    if (virtio_queue_empty(port->ivq)) {
+    if (!has_buffers(port, port->ivq)) {
         virtio_queue_set_notification(port->ivq, 1);
     }
     /* A buffer may have come before the guest could know */
-    return !virtio_queue_empty(port->ivq);
+    return has_buffers(port, port->ivq);
 }
 
 void virtio_serial_pipe_stop(VirtIOSerialPort *port)
@@ -370,7 +380,7 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
         virtio_queue_set_notification(port->ivq, 0);
     }
     while (pipe->lent_size < pipe->lend_goal) {
-        VirtIOSerialLent *lent = pop(port->ivq, sizeof(*lent));
+        VirtIOSerialLent *lent = pop(port, port->ivq, sizeof(*lent));
         unsigned int i;
 
         if (!lent) {
