@@ -49,6 +49,26 @@ static void *pop(VirtIOSerialPort *port, VirtQueue *vq, size_t size)
     return has_buffers(port, vq) ? virtqueue_pop(vq, size) : NULL;
 }
 
+/*
+ * Does the guest have to tell of the buffers that it adds to @vq?
+ *
+ * With VIRTIO_RING_F_EVENT_IDX it is asked to tell of one certain buffer. In a
+ * split ring to take buffers out asks for the next one, but not in a packed
+ * ring: whoever takes all would have to ask again each time, and who the guest
+ * is migrated to may not know that. There the guest is never asked for less
+ * than all.
+ */
+static void set_notification(VirtIOSerialPort *port, VirtQueue *vq, bool enable)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(port->vser);
+
+    if (virtio_vdev_has_feature(vdev, VIRTIO_F_RING_PACKED) &&
+        virtio_vdev_has_feature(vdev, VIRTIO_RING_F_EVENT_IDX)) {
+        return;
+    }
+    virtio_queue_set_notification(vq, enable);
+}
+
 /* Put the element that was popped last back into @vq */
 static void unpop(VirtQueue *vq, VirtQueueElement *elem)
 {
@@ -246,9 +266,9 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port)
 
     /* What the guest adds meanwhile is seen without its telling */
     do {
-        virtio_queue_set_notification(port->ovq, 0);
+        set_notification(port, port->ovq, false);
         any |= send_batches(port);
-        virtio_queue_set_notification(port->ovq, 1);
+        set_notification(port, port->ovq, true);
     } while (can_send(port) && has_buffers(port, port->ovq));
 
     if (any) {
@@ -258,7 +278,14 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port)
 
 void virtio_serial_pipe_discard(VirtIOSerialPort *port)
 {
-    if (discard(port)) {
+    bool any = discard(port);
+
+    if (virtio_queue_ready(port->ovq)) {
+        /* What came before the guest could know that it has to tell */
+        set_notification(port, port->ovq, true);
+        any |= discard(port);
+    }
+    if (any) {
         virtio_notify(VIRTIO_DEVICE(port->vser), port->ovq);
     }
 }
@@ -284,7 +311,7 @@ static bool guest_reads(VirtIOSerialPort *port)
 bool virtio_serial_pipe_has_room(VirtIOSerialPort *port)
 {
     if (!has_buffers(port, port->ivq)) {
-        virtio_queue_set_notification(port->ivq, 1);
+        set_notification(port, port->ivq, true);
     }
     /* A buffer may have come before the guest could know */
     return has_buffers(port, port->ivq);
@@ -292,7 +319,7 @@ bool virtio_serial_pipe_has_room(VirtIOSerialPort *port)
 
 void virtio_serial_pipe_stop(VirtIOSerialPort *port)
 {
-    virtio_queue_set_notification(port->ivq, 1);
+    set_notification(port, port->ivq, true);
 }
 
 size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
@@ -377,7 +404,7 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
      * wait for more buffers before it finds none.
      */
     if (virtio_queue_get_notification(port->ivq)) {
-        virtio_queue_set_notification(port->ivq, 0);
+        set_notification(port, port->ivq, false);
     }
     while (pipe->lent_size < pipe->lend_goal) {
         VirtIOSerialLent *lent = pop(port, port->ivq, sizeof(*lent));

@@ -1,0 +1,503 @@
+/*
+ * QTest testcase for virtio-serial: packed rings
+ *
+ * A driver of packed rings that does as little as a test needs, or less: it
+ * makes a queue longer than is offered, posts what no driver should, and sends
+ * no notification that the device does not ask for.
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "libqtest-single.h"
+#include "qemu/bswap.h"
+#include "qemu/module.h"
+#include "qobject/qdict.h"
+#include "libqos/virtio-pci.h"
+#include "libqos/virtio-serial.h"
+#include "standard-headers/linux/virtio_pci.h"
+#include "standard-headers/linux/virtio_ring.h"
+#include "virtio-serial-host.h"
+#include "virtio-serial-utils.h"
+
+#define ID          1
+
+/* Queues of a device: the control queues, and those of port ID */
+enum { C_IVQ = 2, C_OVQ, IVQ, OVQ, NR_QUEUES };
+
+/* A longer queue than the device offers any */
+#define LONGEST     1024
+
+/* For more events than one port has */
+#define EVENTS      16
+
+/* Controllers can be unplugged in this machine, at this slot */
+#define SLOT        4
+
+typedef struct Ring {
+    QVirtQueue *vq;
+    uint64_t data;          /* a page for all buffers */
+    uint16_t next;          /* where the next descriptor goes */
+    bool wrap;              /* the driver's counter there */
+    uint16_t kicked;        /* how many were posted at the last kick() */
+    uint16_t posted;        /* and until now; both may wrap */
+    uint16_t used;          /* where the device writes next */
+    bool used_wrap;
+} Ring;
+
+typedef struct Packed {
+    QTestState *qts;
+    QVirtioDevice *vdev;
+    QGuestAllocator *alloc;
+    Ring rings[NR_QUEUES];
+    VSerEnd *end;
+} Packed;
+
+/* A QEMU that hangs answers nothing any more: then the test ends by this */
+static void watch(void)
+{
+    alarm(4 * QVSER_TIMEOUT_US / (1000 * 1000));
+}
+
+static void ring_init(Packed *p, unsigned int index, unsigned int size)
+{
+    QVirtioPCIDevice *dev = container_of(p->vdev, QVirtioPCIDevice, vdev);
+    Ring *ring = &p->rings[index];
+
+    if (size) {
+        p->vdev->bus->queue_select(p->vdev, index);
+        qpci_io_writew(dev->pdev, dev->bar, dev->common_cfg_offset +
+                       offsetof(struct virtio_pci_common_cfg, queue_size),
+                       size);
+    }
+    *ring = (Ring) {
+        .vq = qvirtqueue_setup(p->vdev, p->alloc, index),
+        .data = guest_alloc(p->alloc, 4096),
+        .wrap = true,
+        .used_wrap = true,
+    };
+    g_assert_cmpuint(ring->vq->size, ==, size ?: ring->vq->size);
+    qtest_memset(p->qts, ring->vq->desc, 0,
+                 ring->vq->size * sizeof(struct vring_packed_desc));
+    qtest_memset(p->qts, ring->vq->avail, 0,
+                 sizeof(struct vring_packed_desc_event));
+    qtest_memset(p->qts, ring->vq->used, 0,
+                 sizeof(struct vring_packed_desc_event));
+}
+
+/* Post the buffer @addr, @len with these flags, whatever they mean */
+static void post_at(Packed *p, unsigned int index, uint64_t addr, uint32_t len,
+                    uint16_t flags)
+{
+    Ring *ring = &p->rings[index];
+    struct vring_packed_desc desc = {
+        .addr = cpu_to_le64(addr),
+        .len = cpu_to_le32(len),
+        .id = cpu_to_le16(ring->next),
+        .flags = cpu_to_le16(flags |
+                             ring->wrap << VRING_PACKED_DESC_F_AVAIL |
+                             !ring->wrap << VRING_PACKED_DESC_F_USED),
+    };
+
+    qtest_memwrite(p->qts, ring->vq->desc + ring->next * sizeof(desc), &desc,
+                   sizeof(desc));
+    ring->posted++;
+    if (++ring->next == ring->vq->size) {
+        ring->next = 0;
+        ring->wrap = !ring->wrap;
+    }
+}
+
+static void post(Packed *p, unsigned int index, uint32_t len, uint16_t flags)
+{
+    post_at(p, index, p->rings[index].data, len, flags);
+}
+
+/* Virtio 1.3, 2.8.10: does the device want to know of what was posted? */
+static bool wants_notification(Packed *p, Ring *ring)
+{
+    struct vring_packed_desc_event event;
+    uint16_t off_wrap, off, age;
+
+    qtest_memread(p->qts, ring->vq->used, &event, sizeof(event));
+    switch (le16_to_cpu(event.flags)) {
+    case VRING_PACKED_EVENT_FLAG_ENABLE:
+        return true;
+    case VRING_PACKED_EVENT_FLAG_DISABLE:
+        return false;
+    case VRING_PACKED_EVENT_FLAG_DESC:
+        off_wrap = le16_to_cpu(event.off_wrap);
+        off = off_wrap & ~(1 << VRING_PACKED_EVENT_F_WRAP_CTR);
+        /* How many descriptors before the next one that is */
+        age = ring->next - off;
+        if (off_wrap >> VRING_PACKED_EVENT_F_WRAP_CTR != ring->wrap) {
+            age += ring->vq->size;
+        }
+        return age && age <= (uint16_t)(ring->posted - ring->kicked);
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static void kick(Packed *p, unsigned int index)
+{
+    Ring *ring = &p->rings[index];
+
+    if (wants_notification(p, ring)) {
+        p->vdev->bus->virtqueue_kick(p->vdev, ring->vq);
+    }
+    ring->kicked = ring->posted;
+}
+
+/* Returns: how many buffers the device has used since this was asked last */
+static unsigned int reclaim(Packed *p, unsigned int index)
+{
+    Ring *ring = &p->rings[index];
+    unsigned int count = 0;
+
+    while (true) {
+        struct vring_packed_desc desc;
+        bool avail, used;
+
+        qtest_memread(p->qts, ring->vq->desc + ring->used * sizeof(desc),
+                      &desc, sizeof(desc));
+        avail = le16_to_cpu(desc.flags) >> VRING_PACKED_DESC_F_AVAIL & 1;
+        used = le16_to_cpu(desc.flags) >> VRING_PACKED_DESC_F_USED & 1;
+        if (avail != ring->used_wrap || used != ring->used_wrap) {
+            return count;
+        }
+        count++;
+        if (++ring->used == ring->vq->size) {
+            ring->used = 0;
+            ring->used_wrap = !ring->used_wrap;
+        }
+    }
+}
+
+/* Once the device has done all that it was notified for */
+static unsigned int settle_and_reclaim(Packed *p, unsigned int index)
+{
+    int i;
+
+    for (i = 0; i < 5; i++) {
+        qtest_readb(p->qts, p->rings[index].vq->desc);
+    }
+    return reclaim(p, index);
+}
+
+static void send_control(Packed *p, uint32_t id, uint16_t event)
+{
+    struct virtio_console_control msg = {
+        .id = cpu_to_le32(id),
+        .event = cpu_to_le16(event),
+        .value = cpu_to_le16(1),
+    };
+
+    qtest_memwrite(p->qts, p->rings[C_OVQ].data, &msg, sizeof(msg));
+    post(p, C_OVQ, sizeof(msg), 0);
+    kick(p, C_OVQ);
+    g_assert_cmpuint(settle_and_reclaim(p, C_OVQ), ==, 1);
+}
+
+/* A @driver with a host at the other end, which both have open */
+static void packed_up(Packed *p, void *obj, QGuestAllocator *alloc,
+                      const char *driver, unsigned int size)
+{
+    QVirtioSerial *serial = obj;
+    unsigned int i;
+
+    qos_invalidate_command_line();
+    watch();
+    *p = (Packed) {
+        .qts = global_qtest,
+        .vdev = serial->vdev,
+        .alloc = alloc,
+        .end = vser_end_new(global_qtest, "end", vser_unix),
+    };
+    qtest_qmp_device_add(p->qts, driver, "port1", "{ 'bus': 'vser0.0',"
+                         " 'nr': %u, 'chardev': 'end' }", ID);
+    vser_end_connect(p->end);
+    qvirtio_start_device(p->vdev);
+    qvirtio_set_features(p->vdev, qvirtio_get_features(p->vdev) &
+                         ~QVIRTIO_F_BAD_FEATURE);
+    g_assert_true(p->vdev->features & 1ull << VIRTIO_F_RING_PACKED);
+    for (i = C_IVQ; i < NR_QUEUES; i++) {
+        ring_init(p, i, size);
+    }
+    qvirtio_set_driver_ok(p->vdev);
+    for (i = 0; i < EVENTS; i++) {
+        post(p, C_IVQ, 64, VRING_DESC_F_WRITE);
+    }
+    kick(p, C_IVQ);
+    send_control(p, VIRTIO_CONSOLE_BAD_ID, VIRTIO_CONSOLE_DEVICE_READY);
+    send_control(p, ID, VIRTIO_CONSOLE_PORT_READY);
+    send_control(p, ID, VIRTIO_CONSOLE_PORT_OPEN);
+}
+
+static void packed_cleanup(Packed *p)
+{
+    unsigned int i;
+
+    for (i = C_IVQ; i < NR_QUEUES; i++) {
+        guest_free(p->alloc, p->rings[i].data);
+        qvirtqueue_cleanup(p->vdev->bus, p->rings[i].vq, p->alloc);
+    }
+    vser_end_free(p->end, false);
+    alarm(0);
+}
+
+/*
+ * A driver's error in a queue. The ring stays as it was, but the device has
+ * nothing more to do with it, and goes on with all else.
+ */
+static void test_error(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    unsigned int index = GPOINTER_TO_UINT(arg);
+    const uint16_t flags = index & 1 ? 0 : VRING_DESC_F_WRITE;
+    gint64 start = g_get_monotonic_time();
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtserialport", 0);
+    post(&p, index, 0, flags);
+    post(&p, index, 8, flags);
+    kick(&p, index);
+    vser_end_write(p.end, (const uint8_t *)"to the guest", 12);
+    while (!(p.vdev->bus->get_status(p.vdev) & VIRTIO_CONFIG_S_NEEDS_RESET)) {
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+    g_assert_cmpuint(settle_and_reclaim(&p, index), ==, 0);
+    vser_end_disconnect(p.end);
+    g_assert_cmpuint(settle_and_reclaim(&p, index), ==, 0);
+    qtest_qmp_device_del(p.qts, "port1");
+    packed_cleanup(&p);
+}
+
+/* An empty indirect table, in any queue */
+static void test_empty_table(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    unsigned int index = GPOINTER_TO_UINT(arg);
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtserialport", 0);
+    post(&p, index, 0, VRING_DESC_F_INDIRECT);
+    kick(&p, index);
+    vser_end_write(p.end, (const uint8_t *)"to the guest", 12);
+    g_assert_cmpuint(settle_and_reclaim(&p, index), ==, 0);
+    packed_cleanup(&p);
+}
+
+/*
+ * All of a queue that is longer than the one that the device offers, in use at
+ * a time. What is written behind an array shows when that is freed.
+ */
+static void test_long(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    uint8_t data[LONGEST] = { 0 };
+    unsigned int used = 0, i;
+    gint64 start;
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtserialport", LONGEST);
+    for (i = 0; i < LONGEST; i++) {
+        post(&p, OVQ, 1, 0);
+        post(&p, IVQ, 1, VRING_DESC_F_WRITE);
+    }
+    for (i = EVENTS; i < LONGEST; i++) {
+        post(&p, C_IVQ, 64, VRING_DESC_F_WRITE);
+    }
+    kick(&p, OVQ);
+    kick(&p, IVQ);
+    kick(&p, C_IVQ);
+    g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, LONGEST);
+
+    vser_end_write(p.end, data, sizeof(data));
+    start = g_get_monotonic_time();
+    while ((used += settle_and_reclaim(&p, IVQ)) < LONGEST) {
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+
+    /* More messages at a time than there are buffers in an offered queue */
+    for (i = 0; i < 29; i++) {
+        vser_plug(p.qts, ID + 1 + i, NULL);
+    }
+    for (i = 0; i < 100; i++) {
+        struct virtio_console_control msg = {
+            .id = cpu_to_le32(ID + 1 + i % 29),
+            .event = cpu_to_le16(VIRTIO_CONSOLE_PORT_READY),
+            .value = cpu_to_le16(1),
+        };
+        uint64_t addr = p.rings[C_OVQ].data + i * sizeof(msg);
+
+        qtest_memwrite(p.qts, addr, &msg, sizeof(msg));
+        post_at(&p, C_OVQ, addr, sizeof(msg), 0);
+    }
+    kick(&p, C_OVQ);
+    g_assert_cmpuint(settle_and_reclaim(&p, C_OVQ), ==, 100);
+
+    qpci_unplug_acpi_device_test(p.qts, "vser0", SLOT);
+    vser_end_free(p.end, false);
+    alarm(0);
+}
+
+/* Fill the output queue; returns how many of its buffers come back at once */
+static unsigned int flood(Packed *p, uint32_t len)
+{
+    Ring *ring = &p->rings[OVQ];
+    unsigned int used = 0, now;
+
+    do {
+        while (ring->posted - used < ring->vq->size) {
+            post(p, OVQ, len, 0);
+        }
+        kick(p, OVQ);
+        now = settle_and_reclaim(p, OVQ);
+        used += now;
+    } while (now);
+    return used;
+}
+
+/*
+ * The device takes what comes next, in pieces and all around the ring. Returns
+ * how much of that the host has read, if it is there.
+ */
+static unsigned int expect_taken(Packed *p, uint8_t byte)
+{
+    g_autoptr(GByteArray) data = g_byte_array_new();
+    unsigned int i, n;
+
+    qtest_memset(p->qts, p->rings[OVQ].data, byte, 1);
+
+    for (i = 0; i < 3 * p->rings[OVQ].vq->size; i += n) {
+        for (n = 0; n < 1 + i % 5; n++) {
+            post(p, OVQ, 1, 0);
+        }
+        kick(p, OVQ);
+        g_assert_cmpuint(settle_and_reclaim(p, OVQ), ==, n);
+        while (p->end->in >= 0 && vser_end_read(p->end, 4096, data)) {
+            continue;
+        }
+    }
+    for (n = 0; n < data->len; n++) {
+        g_assert_cmphex(data->data[n], ==, byte);
+    }
+    return n;
+}
+
+/* A host that does not read goes, and so does all that waits for it */
+static void test_gone(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    unsigned int size;
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtserialport", 0);
+    size = p.rings[OVQ].vq->size;
+    flood(&p, 4096);
+    vser_end_disconnect(p.end);
+    g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, size);
+    expect_taken(&p, 'a');
+    vser_end_connect(p.end);
+    g_assert_cmpuint(expect_taken(&p, 'b'), >=, 3 * size);
+    packed_cleanup(&p);
+}
+
+/* The same with a port that goes, and another one in its place */
+static void test_replug(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    unsigned int size;
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtserialport", 0);
+    size = p.rings[OVQ].vq->size;
+    flood(&p, 4096);
+    qtest_qmp_device_del(p.qts, "port1");
+    g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, size);
+    vser_end_disconnect(p.end);
+    expect_taken(&p, 'a');
+
+    qtest_qmp_device_add(p.qts, "virtserialport", "port1",
+                         "{ 'bus': 'vser0.0', 'nr': %u, 'chardev': 'end' }",
+                         ID);
+    vser_end_connect(p.end);
+    send_control(&p, ID, VIRTIO_CONSOLE_PORT_READY);
+    send_control(&p, ID, VIRTIO_CONSOLE_PORT_OPEN);
+    g_assert_cmpuint(expect_taken(&p, 'b'), >=, 3 * size);
+    packed_cleanup(&p);
+}
+
+/* A console whose host goes and comes back while the guest writes */
+static void test_console(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtconsole", 0);
+    expect_taken(&p, 'a');
+    vser_end_disconnect(p.end);
+    expect_taken(&p, 'b');
+    vser_end_connect(p.end);
+    g_assert_cmpuint(expect_taken(&p, 'c'), >, 0);
+    packed_cleanup(&p);
+}
+
+/* The device fills each buffer that is posted when it waits for one */
+static void test_to_guest(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    unsigned int size, i, n;
+    gint64 start;
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtserialport", 0);
+    size = p.rings[IVQ].vq->size;
+    for (i = 0; i < 3 * size; i += n) {
+        const uint8_t bytes[8] = { 0 };
+        unsigned int used = 0;
+
+        n = 1 + i % 5;
+        vser_end_write(p.end, bytes, n);
+        while (used < n) {
+            start = g_get_monotonic_time();
+            post(&p, IVQ, 1, VRING_DESC_F_WRITE);
+            kick(&p, IVQ);
+            while (!settle_and_reclaim(&p, IVQ)) {
+                g_assert_cmpint(g_get_monotonic_time() - start, <,
+                                QVSER_TIMEOUT_US);
+            }
+            used++;
+        }
+    }
+    packed_cleanup(&p);
+}
+
+#define PACKED      "packed=on"
+#define NO_EVENT    "packed=on,event_idx=off"
+#define IN_ORDER    "packed=on,in_order=on"
+
+static const VSerCase cases[] = {
+    { "error/ovq", test_error, GUINT_TO_POINTER(OVQ), PACKED },
+    { "error/ivq", test_error, GUINT_TO_POINTER(IVQ), PACKED },
+    { "error/c-ovq", test_error, GUINT_TO_POINTER(C_OVQ), PACKED },
+    { "error/no-event-idx", test_error, GUINT_TO_POINTER(OVQ), NO_EVENT },
+    { "empty-table/ovq", test_empty_table, GUINT_TO_POINTER(OVQ), PACKED },
+    { "empty-table/ivq", test_empty_table, GUINT_TO_POINTER(IVQ), PACKED },
+    { "long/any-order", test_long, NULL, PACKED },
+    { "long/in-order", test_long, NULL, IN_ORDER },
+    { "gone/event-idx", test_gone, NULL, PACKED },
+    { "gone/no-event-idx", test_gone, NULL, NO_EVENT },
+    { "replug/event-idx", test_replug, NULL, PACKED },
+    { "replug/no-event-idx", test_replug, NULL, NO_EVENT },
+    { "console/event-idx", test_console, NULL, PACKED },
+    { "console/no-event-idx", test_console, NULL, NO_EVENT },
+    { "to-guest/event-idx", test_to_guest, NULL, PACKED },
+    { "to-guest/no-event-idx", test_to_guest, NULL, NO_EVENT },
+};
+
+static void register_virtio_serial_packed_test(void)
+{
+    /* How long a queue is can be told to virtio-pci only, as it is here */
+    if (g_str_equal(qtest_get_arch(), "x86_64")) {
+        vser_add_cases("packed", cases, ARRAY_SIZE(cases));
+    }
+}
+
+libqos_init(register_virtio_serial_packed_test);
