@@ -18,6 +18,10 @@
 #include "standard-headers/linux/virtio_ring.h"
 #include "virtio-serial-control-test.h"
 
+/* Where libqos puts the device on a PC's PCI bus, and how it is ejected */
+#define PCI_SLOT            4
+#define ACPI_PCIHP_EJECT    0xae08
+
 /*
  * Ports on the command line: $ begins what the kind of port is given
  */
@@ -307,6 +311,37 @@ static void test_unseen(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
     vser_unplug(drv->qts, 2);
     vser_expect_remove(drv, 2);
+}
+
+/*
+ * The guest ejects the controller while the host is connected: what the host
+ * does until the port is freed, which takes a moment, leads nowhere
+ */
+static void test_eject(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, arg);
+    VSerHost *host = vser_host_new();
+    char byte = 'x';
+
+    vser_plug(drv->qts, 1, "chardev", "host", "name", "plain", NULL);
+    vser_host_connect(host);
+    drv->data_ports = 1 << 1;
+    vser_restart(drv, 4, LARGE);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    vser_port_ready(drv, 1);
+    vser_expect_name(drv, 1, "plain");
+    vser_expect_open(drv, 1, true);
+    vser_port_open(drv, 1);
+    qvser_write(drv, 1, &byte, 1);
+    qvser_post(drv, 1, LARGE);
+
+    qtest_outl(drv->qts, ACPI_PCIHP_EJECT, 1 << PCI_SLOT);
+    g_assert_cmpint(write(host->fd, &byte, 1), ==, 1);
+    vser_host_disconnect(host);
+    qtest_qmp_eventwait(drv->qts, "DEVICE_DELETED");
+    vser_host_free(host);
+    qos_invalidate_command_line();
 }
 
 /*
@@ -1103,6 +1138,7 @@ static const VSerCase cases[] = {
     { "hotplug/asleep", test_asleep },
     { "hotplug/replug", test_replug },
     { "hotplug/unseen", test_unseen },
+    { "hotplug/eject", test_eject, .arch = "x86_64" },
     { "open/often", test_open_often },
     { "open/early", test_open_early },
     { "many-ports", test_many_ports, .before = add_many_ports,
