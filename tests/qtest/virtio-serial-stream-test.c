@@ -17,7 +17,9 @@
 
 #include "qemu/osdep.h"
 #include <sys/socket.h>
+#include <glib/gstdio.h>
 #include "libqtest-single.h"
+#include "qemu/bswap.h"
 #include "qemu/module.h"
 #include "qobject/qdict.h"
 #include "qobject/qjson.h"
@@ -1209,6 +1211,83 @@ static void test_migrate(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
+/* How a stream has a port that is open at both ends and was sending a buffer */
+typedef struct Sending {
+    uint32_t id;
+    uint8_t guest_connected, host_connected;
+    uint32_t any;
+    uint32_t segment;       /* the next one, and where in it to go on */
+    uint64_t offset;
+} QEMU_PACKED Sending;
+
+/* Find the last one in @stream: the guest's memory comes before devices */
+static Sending *find_sending(char *stream, gsize size)
+{
+    const Sending first = { cpu_to_be32(ID), 1, 1, cpu_to_be32(1), 0 };
+    char *p;
+
+    for (p = stream + size - sizeof(first); p > stream; p--) {
+        if (!memcmp(p, &first, offsetof(Sending, offset)) &&
+            be64_to_cpu(((Sending *)p)->offset) < SIZE_MAX_BUFFER) {
+            return (Sending *)p;
+        }
+    }
+    g_assert_not_reached();
+}
+
+/* A destination of @stream, as it is in a file: whether it takes the guest */
+static bool is_taken(const char *stream, gsize size, const char *why)
+{
+    g_autofree char *path = vser_temp_file(), *log = vser_temp_file();
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+    QTestState *to = vser_new_destination(NULL, log);
+    bool taken;
+
+    qtest_qmp_device_add(to, "virtserialport", "port1",
+                         "{ 'bus': 'vser0.0', 'nr': %u }", ID);
+    g_assert_true(g_file_set_contents(path, stream, size, NULL));
+    vser_migrate_in(to, uri);
+    taken = vser_migration_succeeded(to);
+    vser_expect_last_words(to, log, taken ? "" : why);
+    g_unlink(path);
+    return taken;
+}
+
+/* A stream says that the source was at a place that the buffer does not have */
+static void test_migrate_forged(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    static const struct {
+        uint32_t segment;
+        uint64_t offset;
+    } forged[] = {
+        { 1, 0 },
+        { UINT32_MAX, 0 },
+        { 0, SIZE_MAX_BUFFER + 1 },
+        { 0, UINT64_MAX },
+    };
+    g_autofree char *path = vser_temp_file(), *stream = NULL;
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+    g_auto(Link) l = { 0 };
+    Sending *sending;
+    gsize size;
+    int i;
+
+    link_up(&l, obj, alloc, LARGEST, vser_pair);
+    throttle(&l);
+    vser_migrate_out(l.drv->qts, uri);
+    g_assert_true(vser_migration_succeeded(l.drv->qts));
+
+    g_assert_true(g_file_get_contents(path, &stream, &size, NULL));
+    g_unlink(path);
+    sending = find_sending(stream, size);
+    g_assert_true(is_taken(stream, size, NULL));
+    for (i = 0; i < ARRAY_SIZE(forged); i++) {
+        sending->segment = cpu_to_be32(forged[i].segment);
+        sending->offset = cpu_to_be64(forged[i].offset);
+        g_assert_false(is_taken(stream, size, "port 1: its buffer has no"));
+    }
+}
+
 /*
  * Batches
  */
@@ -1484,6 +1563,7 @@ static const VSerCase cases[] = {
       (void *)&changes_to_closed },
     { "migrate/busy", test_migrate, (void *)&busy, .legacy = true },
     { "migrate/throttled", test_migrate, (void *)&throttled },
+    { "migrate/forged", test_migrate_forged },
     { "migrate/host-comes-later", test_migrate, (void *)&host_comes_later },
     { "migrate/to-stock", test_migrate, (void *)&to_stock },
     { "migrate/quiet-to-stock/event-idx", test_migrate,
