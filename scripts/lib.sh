@@ -234,6 +234,23 @@ overlay_files() {
         -type f -not -name run -not -name '.*' -not -name '*~' 2>/dev/null | sort)
 }
 
+# upstream_compat FILE: hw/core/machine.c as it has to be upstream. There
+# descriptors are off in all types that were released without them, so the entry
+# is in the newest list that the tree has; ours have them from the 10.0 types on.
+upstream_compat() {
+    awk '/"port-descriptors"/ { entry = $0; next }
+         { line[++n] = $0 }
+         /^GlobalProperty hw_compat_/ && !list { list = n }
+         /^};/ && list && !end { end = n }
+         END {
+             for (i = 1; i <= n; i++) {
+                 if (entry && i == end)
+                     print entry
+                 print line[i]
+             }
+         }' "$1"
+}
+
 tree_git() {
     git -C "$1" -c user.name=setup -c user.email=setup@localhost \
         -c commit.gpgsign=false -c core.autocrlf=false "${@:2}"
