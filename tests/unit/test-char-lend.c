@@ -188,13 +188,24 @@ static void make_nonblocking(int fd)
     g_assert_cmpint(fcntl(fd, F_SETFL, O_NONBLOCK), ==, 0);
 }
 
-/* "mux" and "logfile" are a socket with something more */
+static Chardev *new_chardev(const char *options)
+{
+    QemuOpts *opts = qemu_opts_parse_noisily(qemu_find_opts("chardev"),
+                                             options, true);
+    Chardev *chr;
+
+    g_assert_nonnull(opts);
+    chr = qemu_chr_new_from_opts(opts, NULL, &error_abort);
+    qemu_opts_del(opts);
+    return chr;
+}
+
+/* "mux", "hub" and "log" are a socket with something more */
 static void host_init(Host *host, const char *type)
 {
     g_autofree char *options = NULL;
     g_autofree char *to_host = NULL;
     g_autofree char *to_guest = NULL;
-    QemuOpts *opts;
     int fds[2];
 
     host->dir = g_dir_make_tmp("test-char-lend-XXXXXX", NULL);
@@ -210,15 +221,18 @@ static void host_init(Host *host, const char *type)
     } else {
         g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
         host->in = host->out = fds[0];
-        options = g_strdup_printf("socket,id=chr,fd=%d%s%s%s", fds[1],
+        options = g_strdup_printf("socket,id=chr%s,fd=%d%s%s%s",
+                                  g_str_equal(type, "hub") ? "-base" : "",
+                                  fds[1],
                                   g_str_equal(type, "mux") ? ",mux=on" : "",
-                                  g_str_equal(type, "log") ? ",logfile=" : "",
-                                  g_str_equal(type, "log") ? to_host : "");
+                                  g_str_equal(type, "socket") ? "" :
+                                  ",logfile=",
+                                  g_str_equal(type, "socket") ? "" : to_host);
     }
-    opts = qemu_opts_parse_noisily(qemu_find_opts("chardev"), options, true);
-    g_assert_nonnull(opts);
-    host->chr = qemu_chr_new_from_opts(opts, NULL, &error_abort);
-    qemu_opts_del(opts);
+    host->chr = new_chardev(options);
+    if (g_str_equal(type, "hub")) {
+        host->chr = new_chardev("hub,id=chr,chardevs.0=chr-base");
+    }
 
     if (g_str_equal(type, "pty")) {
         struct termios tty;
@@ -503,6 +517,16 @@ static void cut(struct iovec *iov, size_t count, uint8_t *data, size_t size)
     }
 }
 
+/* What is in that log file; g_free() it */
+static char *read_log(Host *host, const char *name, gsize *len)
+{
+    g_autofree char *path = g_build_filename(host->dir, name, NULL);
+    char *log;
+
+    g_assert_true(g_file_get_contents(path, &log, len, NULL));
+    return log;
+}
+
 /*
  * The host reads only when the chardev takes no more; @opaque: its type. What
  * the iovec says stays as it is.
@@ -546,13 +570,88 @@ static void test_writev(const void *opaque)
     g_assert_cmpmem(got, received, data, 1000 * 1000);
 
     if (g_str_equal(opaque, "log")) {
-        g_autofree char *path = g_strdup_printf("%s/p.out", host.dir);
-        g_autofree char *log = NULL;
         gsize len;
+        g_autofree char *log = read_log(&host, "p.out", &len);
 
-        g_assert_true(g_file_get_contents(path, &log, &len, NULL));
         g_assert_cmpmem(log, len, data, 1000 * 1000);
     }
+}
+
+/*
+ * A front end drops what is refused, also in part, and all is in the log;
+ * @opaque: the type of what it writes to
+ */
+static void test_drop(const void *opaque)
+{
+    g_auto(Host) host = { 0 };
+    g_autofree uint8_t *data = make_data(1000 * 1000);
+    g_autofree char *log = NULL;
+    struct iovec iov[200], rest[200];
+    size_t given = 0, len;
+    bool cut_short = false, full = false;
+    g_autoptr(Fe) fe = NULL;
+    unsigned int count;
+    ssize_t ret;
+
+    host_init(&host, opaque);
+    fe = fe_new(host.chr);
+    settle();
+    while (given < 1000 * 1000) {
+        len = MIN(50 * 1000, 1000 * 1000 - given);
+        cut(iov, ARRAY_SIZE(iov), data + given, len);
+        ret = qemu_chr_fe_writev(&fe->chr, iov, ARRAY_SIZE(iov));
+        cut_short |= ret > 0 && ret < len;
+        full |= ret < 0;
+        ret = MAX(ret, 0);
+        count = iov_copy(rest, ARRAY_SIZE(rest), iov, ARRAY_SIZE(iov), ret,
+                         len - ret);
+        qemu_chr_fe_drop(&fe->chr, rest, count);
+        given += len;
+    }
+    g_assert_true(cut_short);
+    g_assert_true(full);
+    host_close(&host);
+    settle();
+    iov[0] = (struct iovec) { (void *)"x", 1 };
+    ret = qemu_chr_fe_writev(&fe->chr, iov, 1);
+    if (ret < 0) {
+        qemu_chr_fe_drop(&fe->chr, iov, 1);
+    }
+    log = read_log(&host, "p.out", &len);
+    /* A hub writes to nobody who is not there */
+    g_assert_cmpuint(len, ==, 1000 * 1000 + (ret < 0));
+    g_assert_cmpmem(log, 1000 * 1000, data, 1000 * 1000);
+}
+
+/* One that has gone, which nobody has noticed, holds up no other */
+static void test_hub_gone(void)
+{
+    g_autofree uint8_t *data = make_data(1000);
+    uint8_t got[1000];
+    struct iovec iov[] = { { data, 600 }, { data + 600, 400 } };
+    g_autoptr(Fe) fe = NULL;
+    int fds[2][2], i;
+
+    for (i = 0; i < 2; i++) {
+        g_autofree char *options = NULL;
+
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds[i]), ==, 0);
+        options = g_strdup_printf("socket,id=end%d,fd=%d", i, fds[i][1]);
+        new_chardev(options);
+    }
+    fe = fe_new(new_chardev("hub,id=hub,chardevs.0=end0,chardevs.1=end1"));
+    settle();
+    close(fds[0][0]);
+    for (i = 0; i < 2; i++) {
+        g_assert_cmpint(qemu_chr_fe_writev(&fe->chr, iov, 2), ==, 1000);
+        g_assert_cmpint(read(fds[1][0], got, 1000), ==, 1000);
+        g_assert_cmpmem(got, 1000, data, 1000);
+        settle();
+    }
+    close(fds[1][0]);
+    g_clear_pointer(&fe, fe_free);
+    object_unparent(OBJECT(qemu_chr_find("end0")));
+    object_unparent(OBJECT(qemu_chr_find("end1")));
 }
 
 static void test_writev_nothing(void)
@@ -750,6 +849,10 @@ int main(int argc, char **argv)
     g_test_add_data_func("/char-lend/write/pty", "pty", test_writev);
     g_test_add_data_func("/char-lend/write/mux", "mux", test_writev);
     g_test_add_data_func("/char-lend/write/log", "log", test_writev);
+    g_test_add_data_func("/char-lend/drop/log", "log", test_drop);
+    g_test_add_data_func("/char-lend/drop/mux", "mux", test_drop);
+    g_test_add_data_func("/char-lend/drop/hub", "hub", test_drop);
+    g_test_add_func("/char-lend/drop/hub-gone", test_hub_gone);
     g_test_add_func("/char-lend/write/short", test_writev_short);
     g_test_add_func("/char-lend/write/nothing", test_writev_nothing);
     g_test_add_func("/char-lend/write/gone", test_writev_gone);
