@@ -25,6 +25,8 @@ enum {
     OWE_DESC    = 1 << 3,
     OWE_NAME    = 1 << 4,
     OWE_OPEN    = 1 << 5,
+    /* with OWE_OPEN: before that, that it was closed meanwhile */
+    OWE_CLOSE   = 1 << 6,
 };
 
 static void owe(VirtIOSerial *vser, VirtIOSerialSlot *slot, uint8_t bits)
@@ -182,6 +184,15 @@ void virtio_serial_control_port_open(VirtIOSerialPort *port)
     }
 }
 
+void virtio_serial_control_port_lost(VirtIOSerialPort *port)
+{
+    VirtIOSerialSlot *slot = slot_of(port);
+
+    if (slot->port == port && (slot->owed & OWE_OPEN)) {
+        owe(port->vser, slot, OWE_CLOSE);
+    }
+}
+
 void virtio_serial_control_loaded(VirtIOSerial *vser)
 {
     VirtIOSerialPort *port;
@@ -266,6 +277,11 @@ static size_t write_message(VirtIOSerial *vser, VirtIOSerialSlot *slot,
     case OWE_OPEN:
         event = VIRTIO_CONSOLE_PORT_OPEN;
         value = port->host_connected;
+        if (value && (slot->owed & OWE_CLOSE)) {
+            value = 0;
+            bit = 0;    /* that it is open again is owed still */
+        }
+        slot->owed &= ~OWE_CLOSE;
         break;
     default:
         g_assert_not_reached();
@@ -363,7 +379,7 @@ static uint8_t payable(VirtIOSerialPort *port)
     if (!port) {
         return OWE_REMOVE;
     }
-    return OWE_REMOVE | OWE_ADD | OWE_CONSOLE | OWE_OPEN |
+    return OWE_REMOVE | OWE_ADD | OWE_CONSOLE | OWE_OPEN | OWE_CLOSE |
            (port->desc.length ? OWE_DESC : 0) | (port->name ? OWE_NAME : 0);
 }
 
@@ -379,7 +395,8 @@ static int control_post_load(void *opaque, int version_id)
     for (id = 0; id < max; id++) {
         slot = &control->slots[id];
         slot->queued = false;
-        if (slot->owed & ~payable(slot->port)) {
+        if (slot->owed & ~payable(slot->port) ||
+            (slot->owed & (OWE_OPEN | OWE_CLOSE)) == OWE_CLOSE) {
             error_report("virtio-serial-bus: port %u is owed what it does not "
                          "have: 0x%02x", id, slot->owed);
             return -EINVAL;

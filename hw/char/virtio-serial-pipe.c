@@ -31,8 +31,8 @@ static void move_goal(size_t *goal, size_t offered, size_t used)
 }
 
 /*
- * Is there a buffer in @vq? Of a device that needs a reset there is none, though
- * its ring may be as full as before.
+ * Is there a buffer in @vq? Of a device that needs a reset there is none,
+ * though its ring may be as full as before.
  */
 static bool has_buffers(VirtIOSerialPort *port, VirtQueue *vq)
 {
@@ -124,6 +124,7 @@ static void get_batch(VirtIOSerialPort *port, Batch *batch)
     batch->first_iov = elem ? port->iov_idx : 0;
     batch->first_offset = elem ? port->iov_offset : 0;
     port->elem = NULL;
+    port->pipe.refused = 0;
 
     do {
         if (!elem) {
@@ -141,6 +142,19 @@ static void get_batch(VirtIOSerialPort *port, Batch *batch)
              batch->nr_elems < ARRAY_SIZE(batch->elem));
 }
 
+/* @size bytes of @batch, from @offset on, go nowhere: for who keeps a log */
+static void tell_dropped(VirtIOSerialPort *port, Batch *batch, size_t offset,
+                         size_t size)
+{
+    VirtIOSerialPortClass *vsc = VIRTIO_SERIAL_PORT_GET_CLASS(port);
+    struct iovec iov[BATCH_MAX];
+
+    if (size && vsc->dropped) {
+        vsc->dropped(port, iov, iov_copy(iov, ARRAY_SIZE(iov), batch->iov,
+                                         batch->nr_iov, offset, size));
+    }
+}
+
 /*
  * Give the elements back of which all is done when @size bytes are, keep the
  * one that is done in part as port->elem, and put the others back. With
@@ -151,7 +165,7 @@ static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size,
                       bool drop)
 {
     unsigned int idx = batch->first_iov, done, kept, i;
-    size_t offset = batch->first_offset;
+    size_t offset = batch->first_offset, taken = size;
 
     RCU_READ_LOCK_GUARD();
     for (done = 0; done < batch->nr_elems; done++, idx = 0) {
@@ -165,6 +179,7 @@ static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size,
                     offset += size;
                     break;
                 }
+                tell_dropped(port, batch, taken, len - size);
                 size = len;
                 drop = false;
             }
@@ -200,15 +215,36 @@ static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size,
     return done;
 }
 
-/* The same of all that is in the ring, and of what was begun */
+/*
+ * What have_data() has refused will not be handed to it again. Returns whether
+ * the guest has to be told of empty buffers.
+ */
+static bool drop_refused(VirtIOSerialPort *port)
+{
+    size_t size = port->pipe.refused;
+    Batch batch;
+
+    if (!size || !virtio_queue_ready(port->ovq)) {
+        return false;
+    }
+    get_batch(port, &batch);
+    tell_dropped(port, &batch, 0, MIN(size, batch.size));
+    return put_batch(port, &batch, 0, false);
+}
+
+/*
+ * Give all back that is in the ring, and what was begun. Returns whether the
+ * guest has to be told.
+ */
 static bool discard(VirtIOSerialPort *port)
 {
-    VirtQueueElement *elem = port->elem;
-    bool any = false;
+    VirtQueueElement *elem;
+    bool any = drop_refused(port);
 
     if (!virtio_queue_ready(port->ovq)) {
         return false;
     }
+    elem = port->elem;
     port->elem = NULL;
     while (elem || (elem = pop(port, port->ovq, sizeof(*elem)))) {
         virtqueue_push(port->ovq, elem, 0);
@@ -250,12 +286,17 @@ static bool send_batches(VirtIOSerialPort *port)
         move_goal(&port->pipe.send_goal, batch.size, ret);
         if (!port->host_connected) {
             /* The other end has gone, and with it all that was meant for it */
+            tell_dropped(port, &batch, ret, batch.size - ret);
             any |= put_batch(port, &batch, batch.size, false);
             any |= discard(port);
+            virtio_serial_control_port_lost(port);
             break;
         }
         any |= put_batch(port, &batch, ret,
                          !port->throttled && ret < batch.size);
+        if (port->throttled) {
+            port->pipe.refused = batch.size - ret;
+        }
     }
     return any;
 }
@@ -286,8 +327,14 @@ void virtio_serial_pipe_discard(VirtIOSerialPort *port)
         any |= discard(port);
     }
     if (any) {
+        virtio_serial_control_port_lost(port);
         virtio_notify(VIRTIO_DEVICE(port->vser), port->ovq);
     }
+}
+
+void virtio_serial_pipe_reset(VirtIOSerialPort *port)
+{
+    drop_refused(port);
 }
 
 /* ------------------------------------------------------------------ */

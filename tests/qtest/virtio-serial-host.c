@@ -82,7 +82,7 @@ static void connect_unix(VSerEnd *end)
     connect_socket(end, (struct sockaddr *)&addr, sizeof(addr));
 }
 
-/* As above, with all that the guest writes in a file as well */
+/* As above, with a log file */
 static void add_logged(VSerEnd *end)
 {
     g_autofree char *log = g_strdup_printf("%s.log", end->path);
@@ -209,7 +209,7 @@ static void add_udp(VSerEnd *end)
 }
 
 /*
- * Chardevs over others: "base" is what is connected to
+ * Chardevs over others: "base" is what is connected to, and has the log file
  */
 
 static void add_base(VSerEnd *end)
@@ -217,7 +217,7 @@ static void add_base(VSerEnd *end)
     g_autofree char *id = end->id;
 
     end->id = g_strdup_printf("%s-base", id);
-    add_unix(end);
+    add_logged(end);
     g_free(end->id);
     end->id = g_steal_pointer(&id);
 }
@@ -360,6 +360,7 @@ static void decode_websocket(VSerEnd *end, GByteArray *data)
         if (end->read->len - header < len) {
             break;
         }
+        end->frames++;
         g_byte_array_append(data, p + header, len);
         g_byte_array_remove_range(end->read, 0, header + len);
     }
@@ -434,15 +435,16 @@ const VSerBackend vser_backends[] = {
       .missing = tls_missing },
     { "pipe", add_pipe, NULL, encode_plain, decode_plain },
     { "pty", add_pty, NULL, encode_plain, decode_plain },
-    { "logfile", add_logged, connect_unix, encode_plain, decode_plain },
+    { "logfile", add_logged, connect_unix, encode_plain, decode_plain,
+      .logged = true },
     { "websocket", add_websocket, connect_websocket, encode_websocket,
       decode_websocket },
     { "telnet", add_telnet, connect_telnet, encode_telnet, decode_plain,
       .copies = true },
     { "mux", add_mux, connect_unix, encode_mux, decode_plain, .copies = true,
-      .bytewise = true },
+      .bytewise = true, .logged = true },
     { "hub", add_hub, connect_unix, encode_plain, decode_plain,
-      .copies = true },
+      .copies = true, .logged = true },
     { NULL }
 };
 
@@ -507,6 +509,31 @@ void vser_end_connect(VSerEnd *end)
     g_assert_cmpint(fcntl(end->in, F_SETFL, O_NONBLOCK), ==, 0);
     g_assert_cmpint(fcntl(end->out, F_SETFL, O_NONBLOCK), ==, 0);
     end->gone = false;
+}
+
+void vser_end_wait(VSerEnd *end, bool connected)
+{
+    gint64 start = g_get_monotonic_time();
+    bool there;
+
+    do {
+        QDict *info = qtest_qmp(end->qts, "{ 'execute': 'query-chardev' }");
+        const QListEntry *entry;
+
+        there = true;
+        QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "return"), entry) {
+            QDict *chardev = qobject_to(QDict, qlist_entry_obj(entry));
+
+            /* One that is over another one does not know */
+            if (g_str_has_prefix(qdict_get_str(chardev, "label"), end->id) &&
+                g_str_has_prefix(qdict_get_str(chardev, "filename"),
+                                 "disconnected:")) {
+                there = false;
+            }
+        }
+        qobject_unref(info);
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    } while (there != connected);
 }
 
 void vser_end_disconnect(VSerEnd *end)

@@ -26,6 +26,8 @@ typedef struct VSerBackend {
     bool copies;
     /* QEMU hands each byte on alone, and loses some for who needs more room */
     bool bytewise;
+    /* What the guest writes is in a file as well, "<path>.log" */
+    bool logged;
     /* Returns: why it can't be had with @qts, NULL: it can; g_free() that */
     char *(*missing)(QTestState *qts);
 } VSerBackend;
@@ -39,6 +41,7 @@ struct VSerEnd {
     GPid client;            /* has the connection, and in and out; or 0 */
     int theirs;             /* VSER_PAIR: QEMU's end, as well as QEMU has it */
     bool gone;              /* QEMU has closed its end */
+    unsigned int frames;    /* of a websocket, read so far */
     GByteArray *read, *written; /* not decoded, not taken by the system yet */
 };
 
@@ -76,6 +79,9 @@ void vser_end_free(VSerEnd *end, bool remove);
 
 void vser_end_connect(VSerEnd *end);
 void vser_end_disconnect(VSerEnd *end);
+
+/* Wait until QEMU knows that the other end of a socket is there, or is not. */
+void vser_end_wait(VSerEnd *end, bool connected);
 
 /**
  * vser_end_write:

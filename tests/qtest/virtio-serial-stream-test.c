@@ -34,6 +34,9 @@
 #define SIZE_MAX_BUFFER     (64 * 1024)
 #define SIZE_MAX_POSTED     (128 * 1024)
 
+/* How many the driver posts */
+#define CONTROL_BUFFERS     16
+
 /* Size of a chardev that keeps the last bytes only */
 #define RINGBUF             (32 * 1024)
 
@@ -485,7 +488,7 @@ static void start_driver(Link *l)
     l->drv->data_ports = 1 << ID;
     l->drv->indirect = has_segments(l->shape);
     l->drv->event_idx = true;
-    vser_restart(l->drv, 16, LARGE);
+    vser_restart(l->drv, CONTROL_BUFFERS, LARGE);
     vser_device_ready(l->drv);
 }
 
@@ -608,6 +611,22 @@ static void use_backend(Link *l)
                    l->end->backend->copies ? l->to_guest.got : 0);
 }
 
+/* Returns: how much of the stream is in the log file, each byte of it once */
+static uint64_t read_log(Link *l)
+{
+    g_autofree char *path = g_strdup_printf("%s.log", l->end->path);
+    g_autoptr(GByteArray) data = NULL;
+    Stream s = l->to_host;
+    char *text;
+    gsize len;
+
+    g_assert_true(g_file_get_contents(path, &text, &len, NULL));
+    data = g_byte_array_new_take((uint8_t *)text, len);
+    s.got = 0;
+    stream_got(&s, data);
+    return s.got;
+}
+
 static void test_backend(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerBackend *backend = arg;
@@ -620,18 +639,8 @@ static void test_backend(void *obj, void *arg, QGuestAllocator *alloc)
             backend);
     use_backend(&l);
 
-    if (g_str_equal(backend->name, "logfile")) {
-        g_autofree char *path = g_strdup_printf("%s.log", l.end->path);
-        char *text;
-        gsize len;
-
-        g_assert_true(g_file_get_contents(path, &text, &len, NULL));
-        l.to_host.got = 0;
-        l.data->len = 0;
-        g_byte_array_append(l.data, (uint8_t *)text, len);
-        stream_got(&l.to_host, l.data);
-        g_assert_cmpuint(l.to_host.got, ==, l.to_host.put);
-        g_free(text);
+    if (backend->logged) {
+        g_assert_cmpuint(read_log(&l), ==, l.to_host.put);
     }
 }
 
@@ -709,6 +718,24 @@ static void test_datagrams(void *obj, void *arg, QGuestAllocator *alloc)
     expect_counter(l.drv->qts, "bytes-to-host", l.to_host.got);
     expect_counter(l.drv->qts, "bytes-to-guest", l.to_guest.got);
     expect_counter(l.drv->qts, "bytes-copied", l.to_guest.got);
+}
+
+/* Each buffer of the guest's is a message to a websocket's client */
+static void test_frames(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const unsigned int count = 3;
+    g_auto(Link) l = { 0 };
+    unsigned int i;
+
+    link_up(&l, obj, alloc, ANY_SHAPE, vser_find_backend("websocket"));
+    for (i = 0; i < count; i++) {
+        g_autofree uint8_t *data = stream_put(&l.to_host, 100);
+
+        qvser_queue(l.drv, ovq(&l), (uint32_t []) { 100 }, 1, data);
+    }
+    qvser_kick(l.drv, ovq(&l));
+    finish(&l);
+    g_assert_cmpuint(l.end->frames, ==, count);
 }
 
 /* Segments that adjoin in memory, now and then */
@@ -934,6 +961,55 @@ static void test_gone_in_write(void *obj, void *arg, QGuestAllocator *alloc)
     finish(&l);
 }
 
+typedef struct Untold {
+    bool waiting;           /* bytes wait when the host goes */
+    bool between;           /* the guest writes while it is away */
+} Untold;
+
+/*
+ * The guest has no control buffer when the host goes and comes back. That is
+ * one change, of nothing, unless bytes were lost.
+ */
+static void test_untold(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const Untold *u = arg;
+    g_auto(Link) l = { 0 };
+    int i;
+
+    link_up(&l, obj, alloc, PAGES, vser_unix);
+    l.drv->keep = true;
+    for (i = 0; i < CONTROL_BUFFERS / 2; i++) {
+        vser_end_disconnect(l.end);
+        wait_open(&l, false);
+        connect_again(&l);
+    }
+    if (u->waiting) {
+        throttle(&l);
+    }
+    vser_end_disconnect(l.end);
+    vser_end_wait(l.end, false);
+    if (u->between) {
+        guest_adds(&l, ovq(&l), &l.to_host);
+    }
+    expect_reclaimed(&l);
+    vser_end_connect(l.end);
+    vser_end_wait(l.end, true);
+    vser_expect_nothing(l.drv);
+
+    l.drv->keep = false;
+    qvser_give_back(l.drv);
+    if (u->waiting || u->between) {
+        vser_expect_open(l.drv, ID, false);
+    }
+    vser_expect_open(l.drv, ID, true);
+    vser_expect_nothing(l.drv);
+    new_stream(&l, &l.to_host);
+    new_stream(&l, &l.to_guest);
+    l.to_host.limit = l.to_guest.limit = 16 * 1024;
+    run(&l, NULL);
+    finish(&l);
+}
+
 /*
  * The host writes while the guest has no buffers, and goes without a word: the
  * bytes are for the guest all the same. A buffer that they just fill is where
@@ -1030,6 +1106,37 @@ static void gone_while_stopped(Link *l)
     connect_again(l);
 }
 
+/*
+ * The host goes while the guest is stopped, and another one comes: that is as
+ * if the guest had run, and the other one gets nothing of what was for the
+ * first.
+ */
+static void other_while_stopped(Link *l)
+{
+    bool waits;
+
+    drain_guest(l);
+    qtest_qmp_assert_success(l->drv->qts, "{ 'execute': 'stop' }");
+    drain_guest(l);
+    guest_reclaims(l);
+    waits = ovq(l)->posted.length;
+    vser_end_disconnect(l->end);
+    vser_end_wait(l->end, false);
+    new_stream(l, &l->to_host);
+    new_stream(l, &l->to_guest);
+    vser_end_connect(l->end);
+    vser_end_wait(l->end, true);
+    g_assert_cmpuint(qvser_nr_used(l->drv, ovq(l)), ==, 0);
+    qtest_qmp_assert_success(l->drv->qts, "{ 'execute': 'cont' }");
+    if (waits) {
+        wait_open(l, false);
+    }
+    wait_open(l, true);
+    drain_guest(l);
+    expect_reclaimed(l);
+    g_assert_false(host_reads(l));
+}
+
 typedef struct Disturbance {
     void (*disturb)(Link *l);
     const VSerBackend *backend;
@@ -1043,6 +1150,26 @@ static void test_disturbed(void *obj, void *arg, QGuestAllocator *alloc)
 
     link_up(&l, obj, alloc, ANY_SHAPE, d->backend);
     run(&l, d->disturb);
+    finish(&l);
+}
+
+/* The driver starts once more, the machine stops: no back end minds */
+static void test_restart(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerBackend *backend = arg;
+    g_auto(Link) l = { 0 };
+
+    if (vser_skip_without_backend(global_qtest, backend)) {
+        return;
+    }
+    link_up(&l, obj, alloc, backend->bytewise ? SINGLE_BYTES : ANY_SHAPE,
+            backend);
+    run_steps(&l, 200);
+    finish(&l);
+    reset(&l);
+    run_steps(&l, 200);
+    stop(&l);
+    run(&l, NULL);
     finish(&l);
 }
 
@@ -1066,6 +1193,26 @@ static void test_throttled(void *obj, void *arg, QGuestAllocator *alloc)
     run(&l, NULL);
     finish(&l);
     g_assert_cmpuint(ovq(&l)->nr_free, ==, ovq(&l)->vq->size);
+}
+
+/*
+ * A mux says that it is open while nobody is connected. What the guest writes
+ * then waits for who comes, which no watch can tell of.
+ */
+static void test_late_mux(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_auto(Link) l = { 0 };
+
+    link_init(&l, obj, alloc, PAGES);
+    l.end = vser_end_new(l.drv->qts, "end", vser_find_backend("mux"));
+    start_driver(&l);
+    plug(l.drv->qts, "virtserialport");
+    open_port(&l);
+    guest_adds(&l, ovq(&l), &l.to_host);
+    qvser_settle(l.drv);
+    g_assert_false(guest_reclaims(&l));
+    vser_end_connect(l.end);
+    finish(&l);
 }
 
 /* Have the port's chardev be @backend; the host hears the old one out */
@@ -1288,6 +1435,147 @@ static void test_migrate_forged(void *obj, void *arg, QGuestAllocator *alloc)
     }
 }
 
+/* Have @qts do a job, with @args beside its id, until it is done */
+static void run_job(QTestState *qts, const char *command, QDict *args)
+{
+    gint64 start = g_get_monotonic_time();
+    bool concluded = false;
+
+    qdict_put_str(args, "job-id", "job");
+    qtest_qmp_assert_success(qts, "{ 'execute': %s, 'arguments': %p }",
+                             command, args);
+    while (!concluded) {
+        QDict *jobs = qtest_qmp(qts, "{ 'execute': 'query-jobs' }");
+        const QListEntry *entry;
+
+        QLIST_FOREACH_ENTRY(qdict_get_qlist(jobs, "return"), entry) {
+            QDict *job = qobject_to(QDict, qlist_entry_obj(entry));
+
+            g_assert_null(qdict_get_try_str(job, "error"));
+            concluded = g_str_equal(qdict_get_str(job, "status"), "concluded");
+        }
+        qobject_unref(jobs);
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+    qtest_qmp_assert_success(qts, "{ 'execute': 'job-dismiss',"
+                             " 'arguments': { 'id': 'job' } }");
+}
+
+/* Save a snapshot of @qts, and have it go on from there */
+static void save_and_load(QTestState *qts)
+{
+    static const char *const commands[] = { "snapshot-save", "snapshot-load" };
+    const int size = 64 * 1024 * 1024;
+    g_autofree char *path = vser_temp_file();
+    int i;
+
+    run_job(qts, "blockdev-create", qdict_from_jsonf_nofail(
+        "{ 'options': { 'driver': 'file', 'filename': %s, 'size': 0 } }",
+        path));
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': {"
+                             " 'driver': 'file', 'filename': %s,"
+                             " 'node-name': 'file' } }", path);
+    run_job(qts, "blockdev-create", qdict_from_jsonf_nofail(
+        "{ 'options': { 'driver': 'qcow2', 'file': 'file', 'size': %d } }",
+        size));
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': {"
+                             " 'driver': 'qcow2', 'file': 'file',"
+                             " 'node-name': 'disk' } }");
+    for (i = 0; i < ARRAY_SIZE(commands); i++) {
+        run_job(qts, commands[i], qdict_from_jsonf_nofail(
+            "{ 'tag': 'here', 'vmstate': 'disk', 'devices': [ 'disk' ] }"));
+    }
+    qtest_clock_step(qts, 1000 * 1000);
+    unlink(path);
+}
+
+/* What waits for the host waits through more migrations, and snapshots */
+static void test_migrate_twice(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    QTestState *from = global_qtest, *to[2];
+    g_auto(Link) l = { 0 };
+    VSerEnd *end;
+    uint64_t size;
+    int i;
+
+    link_up(&l, obj, alloc, ANY_SHAPE, vser_pair);
+    size = l.to_host.limit;
+    throttle(&l);
+    for (i = 0; i < 2; i++) {
+        to[i] = vser_new_destination(NULL, NULL);
+        end = vser_end_new(to[i], "end", vser_unix);
+        plug(to[i], "virtserialport");
+        g_assert_true(vser_migrate(l.drv, to[i]));
+        if (i == 0) {
+            hear_out(&l, from);
+        }
+        vser_end_free(l.end, false);
+        l.end = end;
+        wait_open(&l, false);
+        save_and_load(to[i]);
+        wait_open(&l, false);
+    }
+    vser_end_connect(l.end);
+    wait_open(&l, true);
+    finish(&l);
+    l.to_host.limit = l.to_host.put + size;
+    run(&l, NULL);
+    finish(&l);
+    vser_end_free(g_steal_pointer(&l.end), false);
+    qtest_quit(to[0]);
+    qtest_quit(to[1]);
+}
+
+/*
+ * The host goes while the machine is stopped, which then moves: what was for
+ * that host is not for the one at the destination.
+ *
+ * @arg: not NULL if another host comes at the source
+ */
+static void test_migrate_gone(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autofree char *path = vser_temp_file();
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+    /* Before there is a connection that it would inherit */
+    QTestState *to = vser_new_destination(NULL, NULL);
+    QVirtioSerial *serial;
+    g_auto(Link) l = { 0 };
+    VSerEnd *end;
+
+    link_up(&l, obj, alloc, ANY_SHAPE, vser_unix);
+    serial = qos_allocate_objects(to, &alloc);
+    end = vser_end_new(to, "end", vser_pair);
+    plug(to, "virtserialport");
+    vser_end_connect(end);
+    throttle(&l);
+    qtest_qmp_assert_success(l.drv->qts, "{ 'execute': 'stop' }");
+    vser_end_disconnect(l.end);
+    vser_end_wait(l.end, false);
+    new_stream(&l, &l.to_host);
+    if (arg) {
+        vser_end_connect(l.end);
+        vser_end_wait(l.end, true);
+    }
+    vser_migrate_out(l.drv->qts, uri);
+    g_assert_true(vser_migration_succeeded(l.drv->qts));
+    vser_migrate_in(to, uri);
+    g_assert_true(vser_migration_succeeded(to));
+    qtest_qmp_assert_success(to, "{ 'execute': 'cont' }");
+    vser_go_on(l.drv, to, serial, alloc);
+    unlink(path);
+    vser_end_free(l.end, false);
+    l.end = end;
+    wait_open(&l, false);
+    wait_open(&l, true);
+    expect_reclaimed(&l);
+    g_assert_false(host_reads(&l));
+    l.to_host.limit = l.to_guest.limit = 16 * 1024;
+    run(&l, NULL);
+    finish(&l);
+    vser_end_free(g_steal_pointer(&l.end), false);
+    qtest_quit(to);
+}
+
 /*
  * Batches
  */
@@ -1447,6 +1735,89 @@ static void test_console(void *obj, void *arg, QGuestAllocator *alloc)
     finish(&l);
 }
 
+/* The guest writes @size bytes to a console, which never makes it wait */
+static void write_console(Link *l, uint32_t size)
+{
+    l->to_host.limit = l->to_host.put + size;
+    while (l->to_host.put < l->to_host.limit) {
+        guest_adds(l, ovq(l), &l->to_host);
+        expect_reclaimed(l);
+    }
+}
+
+/*
+ * The log of a console has all that the guest writes, whoever reads it.
+ *
+ * @arg: the backend
+ */
+static void test_console_log(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerBackend *backend = arg;
+    g_auto(Link) l = { 0 };
+    int i;
+
+    link_init(&l, obj, alloc, ANY_SHAPE);
+    l.end = vser_end_new(l.drv->qts, "end", backend);
+    start_driver(&l);
+    plug(l.drv->qts, "virtconsole");
+    open_port(&l);
+    /* A hub is not there for a chardev that nobody is connected to */
+    if (!g_str_equal(backend->name, "hub")) {
+        write_console(&l, 256 * 1024);
+        g_assert_cmpuint(read_log(&l), ==, l.to_host.put);
+    }
+
+    for (i = 0; i < 3; i++) {
+        /* The host does not read, and goes */
+        vser_end_connect(l.end);
+        vser_end_wait(l.end, true);
+        write_console(&l, 1024 * 1024);
+        g_assert_cmpuint(read_log(&l), ==, l.to_host.put);
+        g_assert_cmpint(shutdown(l.end->in, SHUT_RD), ==, 0);
+        guest_adds(&l, ovq(&l), &l.to_host);
+        expect_reclaimed(&l);
+        vser_end_disconnect(l.end);
+        vser_end_wait(l.end, false);
+        g_assert_cmpuint(read_log(&l), ==, l.to_host.put);
+    }
+}
+
+static void go_by_reset(Link *l)
+{
+    start_driver(l);
+}
+
+static void go_by_unplug(Link *l)
+{
+    vser_unplug(l->drv->qts, ID);
+    wait_event(l, VIRTIO_CONSOLE_PORT_REMOVE, 1);
+}
+
+static void go_by_closing(Link *l)
+{
+    vser_end_disconnect(l->end);
+    wait_open(l, false);
+}
+
+/*
+ * The host does not read, and what the port has tried to write and will not
+ * write again is in the log, once.
+ *
+ * @arg: what has it give up
+ */
+static void test_port_log(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    void (*go)(Link *l) = arg;
+    g_auto(Link) l = { 0 };
+    uint64_t sent;
+
+    link_up(&l, obj, alloc, PAGES, vser_find_backend("logfile"));
+    throttle(&l);
+    sent = read_log(&l);
+    go(&l);
+    g_assert_cmpuint(read_log(&l), >, sent);
+}
+
 /*
  * The TLS library takes a record even where the socket does not, and has a
  * later write count for it, also where a virtconsole has given that record up:
@@ -1506,7 +1877,14 @@ static const Disturbance reconnects = { reconnect, &vser_backends[0] };
 static const Disturbance goes_while_stopped = {
     gone_while_stopped, &vser_backends[0]
 };
+static const Disturbance changes_hosts = {
+    other_while_stopped, &vser_backends[0]
+};
 static const Disturbance changes = { change, &vser_backends[1] };
+
+static const Untold nothing_lost = { .waiting = false };
+static const Untold lost_at_close = { .waiting = true };
+static const Untold lost_between = { .between = true };
 
 static const Migration busy = { .throttled = false };
 static const Migration throttled = { .throttled = true };
@@ -1527,6 +1905,7 @@ static const Disturbance changes_to_closed = {
 static const VSerCase cases[] = {
     { "stdio", test_stdio },
     { "datagrams", test_datagrams },
+    { "frames", test_frames },
     { "sink/file", test_sink, (void *)"file" },
     { "sink/ringbuf", test_sink, (void *)"ringbuf" },
     { "shape/single-bytes", test_shape, (void *)SINGLE_BYTES },
@@ -1544,12 +1923,16 @@ static const VSerCase cases[] = {
     { "reconnect", test_disturbed, (void *)&reconnects },
     { "change", test_disturbed, (void *)&changes },
     { "gone-while-stopped", test_disturbed, (void *)&goes_while_stopped },
+    { "other-while-stopped", test_disturbed, (void *)&changes_hosts },
     { "gone-after-write/tcp", test_gone_after_write, (void *)"tcp" },
     { "gone-after-write/tls", test_gone_after_write, (void *)"tls" },
     { "register/reset", test_register, (void *)0 },
     { "register/status", test_register, (void *)0xf },
     { "gone-in-write/long-chains", test_gone_in_write, (void *)LONG_CHAINS },
     { "gone-in-write/pages", test_gone_in_write, (void *)PAGES },
+    { "untold/nothing-lost", test_untold, (void *)&nothing_lost },
+    { "untold/lost-at-close", test_untold, (void *)&lost_at_close },
+    { "untold/lost-between", test_untold, (void *)&lost_between },
     { "throttled/stop", test_throttled, (void *)&stops },
     { "throttled/stop-and-hear-out", test_throttled, (void *)&hears_out },
     /* ioeventfd looks at the queues by itself when the guest goes on */
@@ -1558,6 +1941,9 @@ static const VSerCase cases[] = {
     { "throttled/reset", test_throttled, (void *)&resets },
     { "throttled/replug", test_throttled, (void *)&replugs },
     { "throttled/reconnect", test_throttled, (void *)&reconnects },
+    { "throttled/other-while-stopped", test_throttled,
+      (void *)&changes_hosts },
+    { "late-mux", test_late_mux },
     { "throttled/change", test_throttled, (void *)&changes },
     { "throttled/change-to-closed", test_throttled,
       (void *)&changes_to_closed },
@@ -1565,6 +1951,9 @@ static const VSerCase cases[] = {
     { "migrate/throttled", test_migrate, (void *)&throttled },
     { "migrate/forged", test_migrate_forged },
     { "migrate/host-comes-later", test_migrate, (void *)&host_comes_later },
+    { "migrate/twice", test_migrate_twice },
+    { "migrate/gone", test_migrate_gone },
+    { "migrate/gone-and-another", test_migrate_gone, (void *)1 },
     { "migrate/to-stock", test_migrate, (void *)&to_stock },
     { "migrate/quiet-to-stock/event-idx", test_migrate,
       (void *)&quiet_to_stock },
@@ -1577,6 +1966,9 @@ static const VSerCase cases[] = {
     { "quiet/event-idx", test_quiet },
     { "quiet/no-event-idx", test_quiet, .properties = "event_idx=off" },
     { "console", test_console },
+    { "port-log/close", test_port_log, (void *)go_by_closing },
+    { "port-log/reset", test_port_log, (void *)go_by_reset },
+    { "port-log/unplug", test_port_log, (void *)go_by_unplug },
     { "console-tls", test_console_tls },
 };
 
@@ -1598,6 +1990,28 @@ static void register_virtio_serial_stream_test(void)
                 .run = test_backend,
                 .arg = (void *)backend,
                 .properties = event_idx[i][1],
+            };
+
+            vser_add_cases("stream", &c, 1);
+        }
+        {
+            g_autofree char *name = g_strdup_printf("restart/%s",
+                                                    backend->name);
+            const VSerCase c = {
+                .name = name,
+                .run = test_restart,
+                .arg = (void *)backend,
+            };
+
+            vser_add_cases("stream", &c, 1);
+        }
+        if (backend->logged) {
+            g_autofree char *name = g_strdup_printf("console-log/%s",
+                                                    backend->name);
+            const VSerCase c = {
+                .name = name,
+                .run = test_console_log,
+                .arg = (void *)backend,
             };
 
             vser_add_cases("stream", &c, 1);

@@ -88,8 +88,17 @@ void virtio_serial_control_port_added(VirtIOSerialPort *port);
 /* @port goes, and its number is free. */
 void virtio_serial_control_port_removed(VirtIOSerialPort *port);
 
-/* The host side of @port was opened or closed. */
+/*
+ * The host side of @port was opened or closed. Two changes that the driver has
+ * not been told of are one.
+ */
 void virtio_serial_control_port_open(VirtIOSerialPort *port);
+
+/*
+ * Bytes for the host side of @port are lost as that is closed, or was. If the
+ * driver has not been told of it, it is to be, even if that is open again.
+ */
+void virtio_serial_control_port_lost(VirtIOSerialPort *port);
 
 /*
  * The device came in with a migration, and the stream says of the control

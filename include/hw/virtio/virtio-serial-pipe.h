@@ -26,6 +26,10 @@ typedef struct VirtIOSerialPipe {
     size_t lend_goal, send_goal;
     /* What came with a migration is for a host that is not here yet */
     bool waits;
+    /* The host has gone while the machine was stopped: to be seen to */
+    bool lost;
+    /* So many bytes, the next ones, were handed over and not taken */
+    size_t refused;
     /* Buffers of the guest's that the backend has just now, and their size */
     QTAILQ_HEAD(, VirtIOSerialLent) lent;
     size_t lent_size;
@@ -52,6 +56,9 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port);
  * what was begun.
  */
 void virtio_serial_pipe_discard(VirtIOSerialPort *port);
+
+/* The guest is reset, and forgets all that was not taken yet. */
+void virtio_serial_pipe_reset(VirtIOSerialPort *port);
 
 /**
  * virtio_serial_pipe_has_room:
