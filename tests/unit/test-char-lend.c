@@ -203,6 +203,8 @@ static Chardev *new_chardev(const char *options)
 /* "mux", "hub" and "log" are a socket with something more */
 static void host_init(Host *host, const char *type)
 {
+    int sock_type = g_str_equal(type, "seqpacket") ? SOCK_SEQPACKET
+                                                   : SOCK_STREAM;
     g_autofree char *options = NULL;
     g_autofree char *to_host = NULL;
     g_autofree char *to_guest = NULL;
@@ -219,7 +221,7 @@ static void host_init(Host *host, const char *type)
         g_assert_cmpint(mkfifo(to_guest, 0600), ==, 0);
         options = g_strdup_printf("pipe,id=chr,path=%s/p", host->dir);
     } else {
-        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+        g_assert_cmpint(socketpair(AF_UNIX, sock_type, 0, fds), ==, 0);
         host->in = host->out = fds[0];
         options = g_strdup_printf("socket,id=chr%s,fd=%d%s%s%s",
                                   g_str_equal(type, "hub") ? "-base" : "",
@@ -671,6 +673,24 @@ static void test_writev_nothing(void)
     g_assert_cmpint(qemu_chr_fe_writev(&nobody, iov, 1), ==, 0);
 }
 
+/* Where each write is a message, each buffer is a write */
+static void test_writev_messages(void)
+{
+    g_auto(Host) host = { 0 };
+    g_autoptr(Fe) fe = NULL;
+    struct iovec iov[] = {
+        { (void *)"a", 1 }, { (void *)"", 0 }, { (void *)"bc", 2 },
+    };
+    char got[4];
+
+    host_init(&host, "seqpacket");
+    fe = fe_new(host.chr);
+    g_assert_cmpint(qemu_chr_fe_writev(&fe->chr, iov, 3), ==, 3);
+    g_assert_cmpint(read(host.in, got, 4), ==, 1);
+    g_assert_cmpint(read(host.in, got, 4), ==, 2);
+    g_assert_cmpint(read(host.in, got, 4), ==, -1);
+}
+
 /* The host has gone: that is told as an error and as an event */
 static void test_writev_gone(void)
 {
@@ -855,6 +875,7 @@ int main(int argc, char **argv)
     g_test_add_func("/char-lend/drop/hub-gone", test_hub_gone);
     g_test_add_func("/char-lend/write/short", test_writev_short);
     g_test_add_func("/char-lend/write/nothing", test_writev_nothing);
+    g_test_add_func("/char-lend/write/messages", test_writev_messages);
     g_test_add_func("/char-lend/write/gone", test_writev_gone);
     g_test_add_func("/char-lend/write/fd", test_fd_sent);
     g_test_add_func("/char-lend/write/watch", test_watch);
