@@ -10,10 +10,14 @@
 #include "qemu/osdep.h"
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <netinet/in.h>
 #include <termios.h>
 #include <glib/gstdio.h>
 #include "qapi/error.h"
 #include "qapi/qapi-commands-char.h"
+#include "crypto/tlscredspsk.h"
+#include "io/channel-socket.h"
+#include "io/channel-tls.h"
 #include "qemu/config-file.h"
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
@@ -673,6 +677,94 @@ static void test_writev_nothing(void)
     g_assert_cmpint(qemu_chr_fe_writev(&nobody, iov, 1), ==, 0);
 }
 
+#ifdef CONFIG_GNUTLS
+static Object *new_creds(const char *id, const char *dir, const char *endpoint)
+{
+    return object_new_with_props(TYPE_QCRYPTO_TLS_CREDS_PSK,
+                                 object_get_objects_root(), id, &error_abort,
+                                 "dir", dir, "endpoint", endpoint, NULL);
+}
+
+static void handshake_done(QIOTask *task, gpointer opaque)
+{
+    g_assert_false(qio_task_propagate_error(task, NULL));
+    *(bool *)opaque = true;
+}
+
+/* All that arrives at @ioc; returns the last byte */
+static char receive_tls(QIOChannelTLS *ioc)
+{
+    char buf[4096], last = 0;
+    ssize_t len;
+
+    do {
+        main_loop_wait(true);
+        len = qio_channel_read(QIO_CHANNEL(ioc), buf, sizeof(buf), NULL);
+        last = len > 0 ? buf[len - 1] : last;
+    } while (len > 0);
+    g_assert_cmpint(len, ==, QIO_CHANNEL_ERR_BLOCK);
+    return last;
+}
+
+/*
+ * The TLS library has a record also where the socket does not, and has the
+ * next write count for it. If a front end has given that up, what it writes
+ * next is something else, and arrives.
+ */
+static void test_drop_tls(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("test-char-lend-XXXXXX", NULL);
+    g_autofree char *keys = g_build_filename(dir, "keys.psk", NULL);
+    g_autofree char *data = g_strnfill(50 * 1000, 'a');
+    struct iovec iov = { data, 50 * 1000 }, other = { (void *)"x", 1 };
+    struct sockaddr_in addr = { .sin_family = AF_INET };
+    Object *client, *server;
+    QIOChannelSocket *sioc;
+    QIOChannelTLS *ioc;
+    bool done = false;
+    int fd = socket(AF_INET, SOCK_STREAM, 0), i;
+    g_autoptr(Fe) fe = NULL;
+    ssize_t ret;
+
+    g_assert_true(g_file_set_contents(keys, "qemu:00112233445566778899aabb\n",
+                                      -1, NULL));
+    client = new_creds("client", dir, "client");
+    server = new_creds("server", dir, "server");
+    fe = fe_new(new_chardev("socket,id=chr,host=127.0.0.1,port=0,server=on,"
+                            "wait=off,tls-creds=server"));
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    addr.sin_port = htons(atoi(strstr(fe->chr.chr->filename, "127.0.0.1:") +
+                               strlen("127.0.0.1:")));
+    g_assert_cmpint(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
+    make_nonblocking(fd);
+    sioc = qio_channel_socket_new_fd(fd, &error_abort);
+    ioc = qio_channel_tls_new_client(QIO_CHANNEL(sioc),
+                                     QCRYPTO_TLS_CREDS(client), NULL,
+                                     &error_abort);
+    qio_channel_tls_handshake(ioc, handshake_done, &done, NULL, NULL);
+    wait_until(done && fe->open);
+
+    for (i = 0; i < 3; i++) {
+        do {
+            ret = qemu_chr_fe_writev(&fe->chr, &iov, 1);
+        } while (ret > 0);
+        qemu_chr_fe_drop(&fe->chr, &iov, 1);
+        /* There is room as soon as something was read */
+        wait_until((receive_tls(ioc),
+                    qemu_chr_fe_writev(&fe->chr, &other, 1)) == 1);
+        wait_until(receive_tls(ioc) == 'x');
+    }
+
+    object_unref(OBJECT(ioc));
+    object_unref(OBJECT(sioc));
+    g_clear_pointer(&fe, fe_free);
+    object_unparent(client);
+    object_unparent(server);
+    g_unlink(keys);
+    g_rmdir(dir);
+}
+#endif
+
 /* Where each write is a message, each buffer is a write */
 static void test_writev_messages(void)
 {
@@ -873,6 +965,9 @@ int main(int argc, char **argv)
     g_test_add_data_func("/char-lend/drop/mux", "mux", test_drop);
     g_test_add_data_func("/char-lend/drop/hub", "hub", test_drop);
     g_test_add_func("/char-lend/drop/hub-gone", test_hub_gone);
+#ifdef CONFIG_GNUTLS
+    g_test_add_func("/char-lend/drop/tls", test_drop_tls);
+#endif
     g_test_add_func("/char-lend/write/short", test_writev_short);
     g_test_add_func("/char-lend/write/nothing", test_writev_nothing);
     g_test_add_func("/char-lend/write/messages", test_writev_messages);
