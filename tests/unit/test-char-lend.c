@@ -46,6 +46,7 @@ typedef struct Fe {
     unsigned int nr_lent, nr_read; /* calls */
     GByteArray *got;
     bool open;
+    bool drops;             /* a byte when it hears that the host has gone */
     QEMUChrEvent last;
 } Fe;
 
@@ -71,6 +72,9 @@ static void fe_event(void *opaque, QEMUChrEvent event)
     fe->last = event;
     if (event == CHR_EVENT_OPENED || event == CHR_EVENT_CLOSED) {
         fe->open = event == CHR_EVENT_OPENED;
+    }
+    if (event == CHR_EVENT_CLOSED && fe->drops) {
+        qemu_chr_fe_drop(&fe->chr, &(struct iovec) { (void *)"x", 1 }, 1);
     }
 }
 
@@ -629,6 +633,24 @@ static void test_drop(const void *opaque)
     g_assert_cmpmem(log, 1000 * 1000, data, 1000 * 1000);
 }
 
+/* When it hears that the host has gone is when a front end gives up */
+static void test_drop_closed(const void *opaque)
+{
+    g_auto(Host) host = { 0 };
+    g_autofree char *log = NULL;
+    g_autoptr(Fe) fe = NULL;
+    gsize len;
+
+    host_init(&host, opaque);
+    fe = fe_new(host.chr);
+    fe->drops = true;
+    wait_until(fe->open);
+    host_close(&host);
+    wait_until(!fe->open);
+    log = read_log(&host, "p.out", &len);
+    g_assert_cmpmem(log, len, "x", 1);
+}
+
 /* One that has gone, which nobody has noticed, holds up no other */
 static void test_hub_gone(void)
 {
@@ -964,6 +986,10 @@ int main(int argc, char **argv)
     g_test_add_data_func("/char-lend/drop/log", "log", test_drop);
     g_test_add_data_func("/char-lend/drop/mux", "mux", test_drop);
     g_test_add_data_func("/char-lend/drop/hub", "hub", test_drop);
+    g_test_add_data_func("/char-lend/drop/closed/log", "log",
+                         test_drop_closed);
+    g_test_add_data_func("/char-lend/drop/closed/mux", "mux",
+                         test_drop_closed);
     g_test_add_func("/char-lend/drop/hub-gone", test_hub_gone);
 #ifdef CONFIG_GNUTLS
     g_test_add_func("/char-lend/drop/tls", test_drop_tls);
