@@ -383,6 +383,21 @@ static uint8_t payable(VirtIOSerialPort *port)
            (port->desc.length ? OWE_DESC : 0) | (port->name ? OWE_NAME : 0);
 }
 
+/* What follows has as many slots as the source has */
+static int control_pre_load(void *opaque)
+{
+    VirtIOSerial *vser = opaque;
+
+    if (vser->control.source_ports != vser->serial.max_virtserial_ports) {
+        error_report("virtio-serial-bus: max_ports is %u, at the source %u, "
+                     "where the driver has yet to be told of something",
+                     vser->serial.max_virtserial_ports,
+                     vser->control.source_ports);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int control_post_load(void *opaque, int version_id)
 {
     VirtIOSerial *vser = opaque;
@@ -446,6 +461,7 @@ const VMStateDescription vmstate_virtio_serial_control = {
     .minimum_version_id = 1,
     .needed = control_needed,
     .pre_save = control_pre_save,
+    .pre_load = control_pre_load,
     .post_load = control_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_BOOL(control.device_ready, VirtIOSerial),

@@ -128,6 +128,47 @@ static void test_unknown_ports(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
 }
 
+static unsigned int count_of(const char *log, const char *what)
+{
+    g_autofree char *messages = NULL;
+    unsigned int count = 0;
+    char *p;
+
+    g_assert_true(g_file_get_contents(log, &messages, NULL, NULL));
+    for (p = messages; (p = strstr(p, what)); p++) {
+        count++;
+    }
+    return count;
+}
+
+/* Nor can it fill the log of the user who keeps QEMU's messages */
+static void test_few_words(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autofree char *name = g_strconcat(kind->name, "A", NULL);
+    g_autofree char *log = vser_temp_file();
+    g_autofree char *args = g_strdup_printf("%s 2>%s",
+                                            qos_get_current_command_line(),
+                                            log);
+    QTestState *qts = vser_start_qemu(NULL, args);
+    QVirtioSerial *serial = qos_allocate_objects(qts, &alloc);
+    g_autoptr(QVSerDriver) drv = qvser_new(qts, serial->vdev, alloc);
+    int i;
+
+    vser_restart(drv, 4, LARGE);
+    vser_expect_only_port(drv, &vser_plain, 1, name);
+    for (i = 0; i < 10; i++) {
+        vser_port_ready(drv, 2);
+        qvser_send(drv, 1, VIRTIO_CONSOLE_PORT_READY, 0);
+        qvser_send(drv, VIRTIO_CONSOLE_BAD_ID, VIRTIO_CONSOLE_DEVICE_READY, 0);
+    }
+    vser_expect_nothing(drv);
+    qtest_quit(qts);
+    g_assert_cmpuint(count_of(log, "virtio-serial-bus: "), ==, 2);
+    g_assert_cmpuint(count_of(log, "Guest failure in adding port 1"), ==, 1);
+    g_unlink(log);
+}
+
 /* A driver that asks again, in the middle, is told from the start */
 static void test_ask_again(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -1102,6 +1143,59 @@ static void test_migrate_less(void *obj, void *arg, QGuestAllocator *alloc)
     migrate_other_ports(drv, false);
 }
 
+/*
+ * The destination has another max_ports than the source, which has 31. That
+ * matters where as many things follow in the stream as there are ports.
+ */
+static void migrate_other_max_ports(void *obj, QGuestAllocator *alloc,
+                                    const VSerKind *kind, unsigned int max,
+                                    bool owed, const char *why)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
+    g_autofree char *log = vser_temp_file();
+    g_autofree char *args = g_strdup_printf(
+        "%s -incoming defer -global virtio-serial-device.max_ports=%u 2>%s",
+        qos_get_current_command_line(), max, log);
+    QTestState *to = vser_start_qemu(NULL, args);
+
+    kind->plug(drv->qts, 1, "A", NULL);
+    kind->plug(to, 1, "A", NULL);
+    vser_restart(drv, owed ? 0 : 4, LARGE);
+    if (owed) {
+        vser_device_ready(drv);
+    } else {
+        vser_expect_only_port(drv, kind, 1, "A");
+    }
+    if (why) {
+        vser_expect_refused(drv, to, log, why);
+    } else {
+        g_assert_true(vser_migrate(drv, to));
+        vser_expect_nothing(drv);
+        qtest_quit(to);
+        g_unlink(log);
+    }
+}
+
+static void test_migrate_max_ports(void *obj, void *arg,
+                                   QGuestAllocator *alloc)
+{
+    migrate_other_max_ports(obj, alloc, arg, 20, false, NULL);
+}
+
+static void test_migrate_max_ports_owed(void *obj, void *arg,
+                                        QGuestAllocator *alloc)
+{
+    migrate_other_max_ports(obj, alloc, arg, 20, true,
+                            "max_ports is 20, at the source 31");
+}
+
+static void test_migrate_max_ports_map(void *obj, void *arg,
+                                       QGuestAllocator *alloc)
+{
+    migrate_other_max_ports(obj, alloc, arg, 64, false,
+                            "max_ports is 64, at the source 31");
+}
+
 /* Stock QEMU has no place for what is owed, and says what it could not load */
 static void test_migrate_stock_refused(void *obj, void *arg,
                                        QGuestAllocator *alloc)
@@ -1131,6 +1225,7 @@ static const VSerCase cases[] = {
     { "order/ports", test_order, .ports = MIXED_PORTS, .legacy = true },
     { "order/first-come", test_first_come, .ports = MIXED_PORTS },
     { "order/unknown-ports", test_unknown_ports, .ports = PORT(1, "$A") },
+    { "order/few-words", test_few_words, .ports = PORT(1, "$A") },
     { "order/ask-again", test_ask_again, .ports = CONSOLE_0("0") },
     { "cut-name", test_cut_name },
     { "hotplug/running", test_hotplug, .legacy = true },
@@ -1156,6 +1251,9 @@ static const VSerCase cases[] = {
     { "migrate/settled", test_migrate_settled },
     { "migrate/more-ports", test_migrate_more },
     { "migrate/less-ports", test_migrate_less },
+    { "migrate/max-ports/settled", test_migrate_max_ports },
+    { "migrate/max-ports/owed", test_migrate_max_ports_owed },
+    { "migrate/max-ports/longer-map", test_migrate_max_ports_map },
     { "migrate/owed", test_migrate_owed },
     { "migrate/midway", test_migrate_midway, .ports = CONSOLE_AND_PORT,
       .legacy = true },

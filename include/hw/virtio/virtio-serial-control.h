@@ -53,6 +53,8 @@ typedef struct VirtIOSerialControl {
      * bytes; the others got none since theirs is owed
      */
     uint32_t desc_offset;
+    /* max_ports at the source; meant for migration only */
+    uint32_t source_ports;
 } VirtIOSerialControl;
 
 void virtio_serial_control_init(VirtIOSerial *vser);
