@@ -364,9 +364,19 @@ bool virtio_serial_pipe_has_room(VirtIOSerialPort *port)
     return has_buffers(port, port->ivq);
 }
 
-void virtio_serial_pipe_stop(VirtIOSerialPort *port)
+void virtio_serial_pipe_set_running(VirtIOSerialPort *port, bool running)
 {
-    set_notification(port, port->ivq, true);
+    if (!running) {
+        set_notification(port, port->ivq, true);
+    } else if (!port->pipe.running) {
+        /*
+         * Not each time that the driver writes its status: a bottom half that
+         * the guest starts would have to be among the events of a replay. That
+         * the user goes on is not among them either.
+         */
+        qemu_bh_schedule(port->bh);
+    }
+    port->pipe.running = running;
 }
 
 size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
@@ -510,6 +520,7 @@ void virtio_serial_pipe_init(VirtIOSerialPort *port)
 {
     port->pipe.lend_goal = GOAL_MIN;
     port->pipe.send_goal = GOAL_MAX;
+    port->pipe.running = VIRTIO_DEVICE(port->vser)->vm_running;
     QTAILQ_INIT(&port->pipe.lent);
 }
 

@@ -25,6 +25,7 @@
 #include "qobject/qjson.h"
 #include "qobject/qlist.h"
 #include "libqos/virtio-serial.h"
+#include "standard-headers/linux/virtio_ring.h"
 #include "virtio-serial-host.h"
 #include "virtio-serial-utils.h"
 
@@ -1657,6 +1658,32 @@ static void test_batches(void *obj, void *arg, QGuestAllocator *alloc)
     finish(&l);
 }
 
+/*
+ * What the driver writes into the status does not have the device look for
+ * buffers: when it would is nothing that a replay could repeat
+ */
+static void test_status(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autofree uint8_t *data = NULL;
+    g_auto(Link) l = { 0 };
+    QVirtioDevice *vdev;
+
+    link_up(&l, obj, alloc, ANY_SHAPE, vser_unix);
+    vdev = l.drv->vdev;
+    ping_host(&l);
+    guest_reclaims(&l);
+    data = stream_put(&l.to_host, 1);
+    qvser_queue(l.drv, ovq(&l), (uint32_t []) { 1 }, 1, data);
+    /* As qvser_kick(), without a word */
+    qtest_writew(l.drv->qts, ovq(&l)->vq->avail +
+                 offsetof(struct vring_avail, idx), ovq(&l)->avail_idx);
+    vdev->bus->set_status(vdev, vdev->bus->get_status(vdev));
+    qvser_settle(l.drv);
+    g_assert_cmpuint(qvser_nr_used(l.drv, ovq(&l)), ==, 0);
+    vdev->bus->virtqueue_kick(vdev, ovq(&l)->vq);
+    finish(&l);
+}
+
 /* The guest has to tell of a buffer only when the device had none */
 static void test_quiet(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -1963,6 +1990,7 @@ static const VSerCase cases[] = {
     { "batches/event-idx", test_batches, .arch = "x86_64" },
     { "batches/no-event-idx", test_batches, .properties = "event_idx=off",
       .arch = "x86_64" },
+    { "status", test_status, .arch = "x86_64" },
     { "quiet/event-idx", test_quiet },
     { "quiet/no-event-idx", test_quiet, .properties = "event_idx=off" },
     { "console", test_console },

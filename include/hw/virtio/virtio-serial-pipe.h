@@ -30,6 +30,8 @@ typedef struct VirtIOSerialPipe {
     bool lost;
     /* So many bytes, the next ones, were handed over and not taken */
     size_t refused;
+    /* The machine ran when virtio_serial_pipe_set_running() was told last */
+    bool running;
     /* Buffers of the guest's that the backend has just now, and their size */
     QTAILQ_HEAD(, VirtIOSerialLent) lent;
     size_t lent_size;
@@ -71,11 +73,16 @@ void virtio_serial_pipe_reset(VirtIOSerialPort *port);
  */
 bool virtio_serial_pipe_has_room(VirtIOSerialPort *port);
 
-/*
- * The machine stops, and may go on in a QEMU that takes it for granted that
- * the guest tells of each buffer.
+/**
+ * virtio_serial_pipe_set_running:
+ * @port: a port
+ * @running: whether the machine runs
+ *
+ * To be told of each change. A machine that stops may go on in a QEMU that
+ * takes it for granted that the guest tells of each buffer. One that goes on
+ * sends what the guest had in the ring.
  */
-void virtio_serial_pipe_stop(VirtIOSerialPort *port);
+void virtio_serial_pipe_set_running(VirtIOSerialPort *port, bool running);
 
 /**
  * virtio_serial_pipe_write:
