@@ -818,7 +818,7 @@ void virtio_serial_desc_name(const uint8_t *blob, size_t length,
         if (used + size > room) {
             break;
         }
-        if (c < 0x80 && !strchr(allowed, c)) {
+        if (c < 0x80 ? !strchr(allowed, c) : c < 0xa0) {
             dest[used++] = '_';
         } else {
             memcpy(dest + used, start, size);

@@ -28,8 +28,8 @@ class NoDescriptors(GuestTest):
             Port('bare'),
         ]
 
-    # é is 2 bytes: what is left of a name of 255 holds 102 of them, and a byte
-    # is over.
+    # é is 2 bytes: what is left of a name of 119 holds 34 of them, and a byte is
+    # over.
     NAMES = {
         's1': f'{MODALIAS}#S1',
         's2': f'{MODALIAS}#S2',
@@ -38,7 +38,7 @@ class NoDescriptors(GuestTest):
         'third': f'{MODALIAS}#2',
         'acm': 'usb:v1209p000Ad0100dc00dsc00dp00ic02isc02ip01in00'
                '#a_b_c____x__é',
-        'long': 'usb:v1209p0003d0100dc00dsc00dp00icFFisc00ip00in00#' + 'é' * 102,
+        'long': 'usb:v1209p0003d0100dc00dsc00dp00icFFisc00ip00in00#' + 'é' * 34,
         'named': 'org.example.named',
         'plain': 'org.example.plain',
     }

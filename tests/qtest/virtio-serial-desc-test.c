@@ -353,6 +353,44 @@ static void test_names(void *obj, void *arg, QGuestAllocator *alloc)
     vser_unplug(drv->qts, 6);
 }
 
+#define LONG_SERIAL "a-serial-number-that-is-longer-than-what-a-name-has-" \
+                    "room-for-so-that-it-has-to-be-cut"
+
+/* Names that are alike but for their end get there whole in small buffers */
+static void test_small_buffers(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, &vser_plain);
+    char *names[3];
+    unsigned int i;
+
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        vser_plug_described(drv->qts, i + 1, LONG_SERIAL);
+        names[i] = get_property(i + 1, "name");
+        g_assert_cmpuint(strlen(names[i]), ==, 128 - 8 - 1);
+    }
+    vser_restart(drv, 8, 128);
+    vser_device_ready(drv);
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        vser_expect_add(drv, i + 1);
+    }
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        QVSerEvent ev;
+
+        vser_port_ready(drv, i + 1);
+        qvser_next(drv, &ev);
+        g_assert_cmpuint(ev.event, ==, VIRTIO_CONSOLE_PORT_NAME);
+        g_assert_cmpmem(ev.payload, ev.length, names[i],
+                        strlen(names[i]) + 1);
+    }
+    g_assert_true(g_str_has_prefix(names[0], NAME("a-serial-number")));
+    g_assert_true(g_str_has_suffix(names[1], "#1"));
+    g_assert_true(g_str_has_suffix(names[2], "#2"));
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        vser_unplug(drv->qts, i + 1);
+        g_free(names[i]);
+    }
+}
+
 /* Whichever comes first, a name that the user gave is the port's */
 static void test_given_name(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -751,6 +789,7 @@ static const VSerCase cases[] = {
       .ports = DESCRIBED(1, "A")
                " -device virtserialport,bus=vser0.0,nr=2,id=port2,name="
                NAME("A") " " DESCRIBED(3, "A") },
+    { "name/small-buffers", test_small_buffers },
     { "properties/qom", test_qom, .ports = DESCRIBED(1, "A") },
     { "properties/bad", test_bad_properties },
     { "file/path", test_file },

@@ -1329,7 +1329,7 @@ static void test_string_sparse(void)
 
 /* ------------------------------------------------------------------ */
 
-/* What blob_with_serial() makes: 49 bytes, so 205 are left for '#' and more */
+/* What blob_with_serial() makes: 49 bytes, so 69 are left for more than '#' */
 #define MODALIAS    "usb:vABCDp0001d1234dc00dsc00dp00icFAisc0Cip0Ein00"
 
 typedef struct NameCase {
@@ -1345,36 +1345,37 @@ static const NameCase name_cases[] = {
     { "serial", "S1", 0, MODALIAS "#S1" },
     { "serial-number", "S1", 1, MODALIAS "#S1#1" },
     { "number-largest", "S1", UINT_MAX, MODALIAS "#S1#4294967295" },
-    { "allowed",
-      "#+-.:=@_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
-      0, MODALIAS
-      "##+-.:=@_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-    },
+    { "allowed", "#+-.:=@_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", 0,
+      MODALIAS "##+-.:=@_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ" },
+    { "allowed-lower", "abcdefghijklmnopqrstuvwxyz", 0,
+      MODALIAS "#abcdefghijklmnopqrstuvwxyz" },
     { "replaced", " !\"$%&'()*,/;<>?[\\]^`{|}~", 0,
       MODALIAS "#_________________________" },
     { "control", "\x01" "a\n\t\x1f" "b\x7f", 0, MODALIAS "#_a___b_" },
+    { "control-above-ascii", "\xc2\x80" "a\xc2\x9b" "b\xc2\x9f\xc2\xa0", 0,
+      MODALIAS "#_a_b_\xc2\xa0" },
     { "path", "../../etc", 0, MODALIAS "#.._.._etc" },
     /* To udev this is an encoded character, to us four */
     { "backslash", "\\x2f", 0, MODALIAS "#_x2f" },
     { "above-ascii", "\xc3\xa9" EURO ASTRAL, 0,
       MODALIAS "#\xc3\xa9" EURO ASTRAL },
 
-    { "longest", X126("s"), 0, MODALIAS "#" X126("s") },
-    /* 205 bytes: 68 times 3 and one over */
-    { "cut-3", X126(EURO), 0, MODALIAS "#" X62(EURO) EURO EURO EURO EURO EURO
-      EURO },
-    { "cut-3-to-the-byte", "x" X62(EURO) X62(EURO), 0,
-      MODALIAS "#x" X62(EURO) EURO EURO EURO EURO EURO EURO },
+    { "longest", X62("s") "1234567", 0, MODALIAS "#" X62("s") "1234567" },
+    { "cut-1", X126("s"), 0, MODALIAS "#" X62("s") "sssssss" },
+    /* 69 bytes: 22 times 3, the first one, and two over */
+    { "cut-3", "x" X62(EURO) X62(EURO), 0,
+      MODALIAS "#x" X16(EURO) EURO EURO EURO EURO EURO EURO },
+    { "cut-3-to-the-byte", X126(EURO), 0,
+      MODALIAS "#" X16(EURO) EURO EURO EURO EURO EURO EURO EURO },
     /* A byte is left over, but no later character is brought forward */
-    { "cut-3-then-ascii", "xy" X62(EURO) EURO EURO EURO EURO EURO EURO "z", 0,
-      MODALIAS "#xy" X62(EURO) EURO EURO EURO EURO EURO },
-    { "cut-4", X62(ASTRAL), 0, MODALIAS "#" X16(ASTRAL) X16(ASTRAL)
-      X16(ASTRAL) ASTRAL ASTRAL ASTRAL },
-    /* The number is never cut: 203 bytes are left for the serial number */
-    { "cut-3-number", X126(EURO), 7, MODALIAS "#" X62(EURO) EURO EURO EURO EURO
-      EURO "#7" },
-    { "cut-3-number-largest", X126(EURO), UINT_MAX, MODALIAS "#" X62(EURO)
-      EURO EURO "#4294967295" },
+    { "cut-3-then-ascii", "xy" X16(EURO) EURO EURO EURO EURO EURO EURO EURO "z",
+      0, MODALIAS "#xy" X16(EURO) EURO EURO EURO EURO EURO EURO },
+    { "cut-4", X62(ASTRAL), 0, MODALIAS "#" X16(ASTRAL) ASTRAL },
+    /* The number is never cut: 67 bytes are left for the serial number */
+    { "cut-3-number", X126(EURO), 7,
+      MODALIAS "#" X16(EURO) EURO EURO EURO EURO EURO EURO "#7" },
+    { "cut-3-number-largest", X126(EURO), UINT_MAX,
+      MODALIAS "#" X16(EURO) EURO EURO EURO "#4294967295" },
 };
 
 static void test_name(gconstpointer opaque)

@@ -377,12 +377,14 @@ static void verify_name(const Opinion *o, const uint8_t *blob, size_t length,
             gunichar c = g_utf8_get_char(p);
             gsize before = name->len;
 
-            if (c > 0x7f || g_ascii_isalnum(c) || strchr("#+-.:=@_", c)) {
+            if (c > 0x9f || (c < 0x80 && (g_ascii_isalnum(c) ||
+                                          strchr("#+-.:=@_", c)))) {
                 g_string_append_unichar(name, c);
             } else {
                 g_string_append_c(name, '_');
             }
-            if (name->len + strlen(suffix) > 255) {
+            /* A control buffer of 128 bytes has it, with header and NUL */
+            if (8 + name->len + strlen(suffix) + 1 > 128) {
                 g_string_truncate(name, before);
                 break;
             }

@@ -213,8 +213,12 @@ size_t virtio_serial_desc_string(const uint8_t *blob, size_t length,
  */
 int32_t virtio_serial_desc_utf8_next(const char **p);
 
-/* A name is a file name in the guest (NAME_MAX), here with its NUL, in bytes */
-#define VIRTIO_SERIAL_DESC_NAME_SIZE    256
+/*
+ * Bytes of a name, with its NUL. It has to get to the driver whole, or two
+ * ports could have one name: with the 8 bytes of the event's header that is
+ * 128, as small as some driver's control buffers are.
+ */
+#define VIRTIO_SERIAL_DESC_NAME_SIZE    120
 
 /**
  * virtio_serial_desc_name:
@@ -225,8 +229,9 @@ int32_t virtio_serial_desc_utf8_next(const char **p);
  *
  * Derive a port's name: the USB modalias of the first interface, '#' and the
  * serial number where there is one, '#' and @number unless that is 0. In the
- * serial number every character that udev does not let into a link's name is
- * replaced by '_', and it is cut, between characters, to what fits.
+ * serial number every control character, and every one that udev does not let
+ * into a link's name, is replaced by '_', and it is cut, between characters, to
+ * what fits.
  */
 void virtio_serial_desc_name(const uint8_t *blob, size_t length,
                              unsigned int number, char *dest);
