@@ -142,6 +142,8 @@ bool virtio_serial_desc_realize(VirtIOSerialPort *port, Error **errp)
                  : !blob_from_props(desc, errp)) {
             return false;
         }
+        desc->file = g_steal_pointer(
+            &desc->props->value[VIRTIO_SERIAL_DESC_FILE]);
         free_props(desc);
     }
 
@@ -193,8 +195,10 @@ static char *get_value(VirtIOSerialPortDesc *desc, VirtIOSerialDescProp prop)
         return g_strdup_printf("%02x:%02x:%02x", info.bInterfaceClass,
                                info.bInterfaceSubClass,
                                info.bInterfaceProtocol);
+    case VIRTIO_SERIAL_DESC_FILE:
+        return g_strdup(desc->file ?: "");
     default:
-        return g_strdup("");
+        g_assert_not_reached();
     }
 }
 
@@ -272,6 +276,8 @@ static void release_prop(Object *obj, const char *name, void *opaque)
     VirtIOSerialPortDesc *desc = &VIRTIO_SERIAL_PORT(obj)->desc;
 
     free_props(desc);
+    g_free(desc->file);
+    desc->file = NULL;
     g_free(desc->blob);
     desc->blob = NULL;
     desc->length = 0;

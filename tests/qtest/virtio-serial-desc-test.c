@@ -550,6 +550,8 @@ static void test_file(void *obj, void *arg, QGuestAllocator *alloc)
 
     vser_plug(drv->qts, 1, "desc-file", path, NULL);
     g_unlink(path);
+    assert_property(1, "desc-file", path);
+    assert_property(1, "desc-serial", "file");
     vser_expect_only_port(drv, &vser_described, 1, "file");
     vser_unplug(drv->qts, 1);
 }

@@ -23,6 +23,7 @@ typedef struct VirtIOSerialPortDesc {
     VirtIOSerialDescProps *props;   /* NULL: none given, or realized */
     uint8_t *blob;                  /* NULL: no descriptor */
     uint32_t length;                /* of blob, in bytes */
+    char *file;                     /* where it is from; NULL: built */
     bool name_derived;              /* the port's name is not the user's */
 } VirtIOSerialPortDesc;
 
