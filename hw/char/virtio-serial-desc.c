@@ -202,25 +202,40 @@ static char *get_value(VirtIOSerialPortDesc *desc, VirtIOSerialDescProp prop)
     }
 }
 
+/* For one line of a terminal, but legible: what can't be printed is escaped */
+static char *escape(const char *string)
+{
+    GString *escaped = g_string_new(NULL);
+    const char *p, *next;
+
+    for (p = string; *p; p = next) {
+        g_autofree char *c = NULL;
+
+        next = g_utf8_next_char(p);
+        c = g_strndup(p, next - p);
+        if ((uint8_t)*p >= 0x80 && g_unichar_isprint(g_utf8_get_char(p))) {
+            g_string_append(escaped, c);
+        } else {
+            g_autofree char *code = g_strescape(c, NULL);
+
+            g_string_append(escaped, code);
+        }
+    }
+    return g_string_free(escaped, false);
+}
+
 void virtio_serial_desc_print(Monitor *mon, VirtIOSerialPort *port, int indent)
 {
-    char utf8[129];
     int i;
 
     if (!port->desc.blob) {
         return;
     }
-    /* What g_strescape() is to leave alone: one line, but legible */
-    for (i = 0; i < 128; i++) {
-        utf8[i] = 128 + i;
-    }
-    utf8[i] = '\0';
-
     monitor_printf(mon, "%*sdescriptor %u bytes", indent, "",
                    port->desc.length);
     for (i = 0; i < VIRTIO_SERIAL_DESC_FILE; i++) {
         g_autofree char *value = get_value(&port->desc, i);
-        g_autofree char *escaped = g_strescape(value, utf8);
+        g_autofree char *escaped = escape(value);
 
         if (*value) {
             monitor_printf(mon, ", %s=\"%s\"",

@@ -391,6 +391,29 @@ static void test_small_buffers(void *obj, void *arg, QGuestAllocator *alloc)
     }
 }
 
+/* A terminal gets no character that it would obey */
+static void test_terminal(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 4, LARGE);
+    g_autofree char *qtree = NULL;
+    const char *p;
+
+    vser_plug_described(drv->qts, 1,
+                        "\x1b[1m\n\"\\ "
+                        "\xc2\x9b" "2J \xe2\x82\xac \xc2\x80\xc2\x9f");
+    qtree = qtest_hmp(drv->qts, "info qtree");
+    for (p = qtree; *p; p = g_utf8_next_char(p)) {
+        if (!g_str_has_prefix(p, "\r")) {
+            g_assert_true(*p == '\n' ||
+                          !g_unichar_iscntrl(g_utf8_get_char(p)));
+        }
+    }
+    g_assert_nonnull(strstr(qtree, "desc-serial=\"\\033[1m\\n\\\"\\\\ "
+                            "\\302\\2332J \xe2\x82\xac "
+                            "\\302\\200\\302\\237\""));
+    vser_unplug(drv->qts, 1);
+}
+
 /* Whichever comes first, a name that the user gave is the port's */
 static void test_given_name(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -792,6 +815,7 @@ static const VSerCase cases[] = {
                " -device virtserialport,bus=vser0.0,nr=2,id=port2,name="
                NAME("A") " " DESCRIBED(3, "A") },
     { "name/small-buffers", test_small_buffers },
+    { "properties/terminal", test_terminal },
     { "properties/qom", test_qom, .ports = DESCRIBED(1, "A") },
     { "properties/bad", test_bad_properties },
     { "file/path", test_file },
