@@ -287,7 +287,9 @@ static size_t write_message(VirtIOSerial *vser, VirtIOSerialSlot *slot,
         g_assert_not_reached();
     }
     slot->owed &= ~bit;
-    used += iov_from_buf(elem->in_sg, elem->in_num, used, data, len);
+    if (len) {
+        used += iov_from_buf(elem->in_sg, elem->in_num, used, data, len);
+    }
 
     virtio_stl_p(vdev, &cpkt.id, id);
     virtio_stw_p(vdev, &cpkt.event, event);

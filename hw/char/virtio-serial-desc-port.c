@@ -110,7 +110,9 @@ static void add_desc(VirtIOSerialDescPort *dp, uint32_t id,
 
     add_header(dp, id, VIRTIO_CONSOLE_PORT_DESC);
     g_byte_array_append(dp->pending, (uint8_t *)&desc, sizeof(desc));
-    g_byte_array_append(dp->pending, blob, length);
+    if (length) {
+        g_byte_array_append(dp->pending, blob, length);
+    }
 }
 
 /* Tell of number @id as it is now, if there is something to tell */
