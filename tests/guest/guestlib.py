@@ -133,7 +133,8 @@ class Guest(Started):
 
     def command(self):
         """QEMU's command line, as a list."""
-        image = make_image('image', self.kernel)
+        image = make_image('image', self.kernel,
+                           *['stock'] * (self.driver == 'stock'))
         initrd = [image / f'{part}.cpio' for part in
                   ('base', self.driver, 'tools')]
         if self.disk:

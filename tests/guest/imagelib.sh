@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What image and image-systemd share. Source it; set $dir before calling.
+# What image, image-systemd and tests/newcomer share. Source it; set $dir before calling.
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -23,6 +23,24 @@ stamped() {
               [ $# = 0 ] || find "$@" -type f | sort | xargs sha256sum | sed "s|$TOP/||"
             } | sha256sum)
     [ "$(cat "$dir/$name.stamp" 2>/dev/null)" = "$stamp" ]
+}
+
+# What guests of Debian 12 run is built in a root of Debian 12: the driver, vser,
+# the helpers, the package.
+BUILD_ROOT=$BUILD/guest/bookworm
+BUILD_PACKAGES=(build-essential debhelper kmod libudev-dev libusb-1.0-0-dev meson
+    patch pkgconf systemd udev)
+
+# have_build_root: make it, unless there is one with these packages
+have_build_root() {
+    (
+        dir=$BUILD/guest
+        one_at_a_time
+        stamped bookworm "$(declare -f make_root) ${ROOT_OPTIONS[*]} ${BUILD_PACKAGES[*]}" || {
+            make_root bookworm "$BUILD_ROOT" essential "${BUILD_PACKAGES[@]}"
+            echo "$stamp" >"$dir/bookworm.stamp"
+        }
+    )
 }
 
 # pack DIR FILE: DIR's content as an archive that the kernel unpacks. All of

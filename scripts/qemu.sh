@@ -1,0 +1,287 @@
+# shellcheck shell=bash
+# A QEMU tree: build/qemu-10.0, build/qemu-10.2 or the user's own; its source,
+# our patches and new files in it, and what is built of it. lib.sh has it.
+#
+# Copyright (c) 2026 the virtio-serial-desc authors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+QEMU_CONFIGURE=(--python=/usr/bin/python3 --target-list=x86_64-softmmu
+    --without-default-features --enable-tcg --disable-docs --disable-install-blobs
+    --enable-fdt=system --enable-pixman
+    --firmwarepath=/usr/share/seabios:/usr/share/qemu:/usr/lib/ipxe/qemu)
+
+# The oldest meson that QEMU's configure takes
+QEMU_MESON=1.5
+
+# setup_packages: what a build of QEMU needs, with a meson that is new enough: this
+# machine's, or one of another release, unpacked in build/meson and not installed.
+setup_packages() {
+    need qemu
+    # A build in another clone of this repository finds what this one compiled.
+    export PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP CCACHE_NOHASHDIR=1
+    MESON_PATH=
+    if ! dpkg --compare-versions "$(meson_version meson)" ge "$QEMU_MESON"; then
+        if dpkg --compare-versions "$(meson_candidate)" ge "$QEMU_MESON" &&
+                [ "$(id -u)" = 0 ]; then
+            need_packages meson
+        else
+            [ -e "$BUILD/meson/ready" ] || unpack_meson
+            MESON_PATH=$BUILD/meson/usr/lib/python3/dist-packages
+            export PYTHONPATH=$MESON_PATH
+        fi
+    fi
+}
+
+# meson_version PROGRAM: nothing where it is not there
+meson_version() {
+    "$1" --version 2>/dev/null || true
+}
+
+# meson_candidate: the version that this machine's archive has
+meson_candidate() {
+    apt-cache policy meson 2>/dev/null | awk '$1 == "Candidate:" { print $2 }'
+}
+
+# unpack_meson: have build/meson be the meson of a release that has a new one
+unpack_meson() {
+    local release
+    for release in bookworm-backports trixie; do
+        if (run_logged "meson-$release" release_download "$release" \
+                "$BUILD/apt/meson" meson); then
+            rm -rf "$BUILD/meson"
+            dpkg-deb -x "$BUILD"/apt/meson/meson_*.deb "$BUILD/meson"
+            if dpkg --compare-versions "$(PYTHONPATH=$BUILD/meson/usr/lib/python3/dist-packages \
+                    meson_version "$BUILD/meson/usr/bin/meson")" ge "$QEMU_MESON"; then
+                touch "$BUILD/meson/ready"
+                return 0
+            fi
+        fi
+    done
+    die "QEMU needs meson $QEMU_MESON or newer, and none can be had: this machine's" \
+        "archive has '$(meson_candidate)'"
+}
+
+# patch_series VERSION: which of our patch sets fits that QEMU: the newest that
+# is not newer than it.
+patch_series() {
+    local best=10.0 s
+    for s in 10.0 10.2; do
+        [ "$(printf '%s\n' "$s" "$1" | sort -V | head -n 1)" = "$s" ] && best=$s
+    done
+    echo "$best"
+}
+
+# list_patches SERIES: the patches, in order. One in patches/SERIES/ stands in
+# for one of the same name in patches/.
+list_patches() {
+    local name
+    for name in $(cd "$TOP/patches" && find . -path './*.patch' \
+            \( -path "./$1/*" -o -not -path './*/*' \) -printf '%f\n' | sort -u); do
+        [ -e "$TOP/patches/$1/$name" ] && echo "$TOP/patches/$1/$name" ||
+            echo "$TOP/patches/$name"
+    done
+}
+
+# overlay_files: the new files, by the path that they have in a QEMU tree.
+overlay_files() {
+    (cd "$TOP" && find hw include/hw docs/system docs/specs tests/qtest tests/unit \
+        -type f -not -name run -not -name '.*' -not -name '*~' 2>/dev/null | sort)
+}
+
+# upstream_compat FILE: hw/core/machine.c as it has to be upstream. There
+# descriptors are off in all types that were released without them, so the entry
+# is in the newest list that the tree has; ours have them from the 10.0 types on.
+upstream_compat() {
+    awk '/"port-descriptors"/ { entry = $0; next }
+         { line[++n] = $0 }
+         /^GlobalProperty hw_compat_/ && !list { list = n }
+         /^};/ && list && !end { end = n }
+         END {
+             for (i = 1; i <= n; i++) {
+                 if (entry && i == end)
+                     print entry
+                 print line[i]
+             }
+         }' "$1"
+}
+
+tree_git() {
+    # Also where root runs this in a user's clone
+    git -C "$1" -c user.name=setup -c user.email=setup@localhost \
+        -c commit.gpgsign=false -c core.autocrlf=false -c safe.directory='*' "${@:2}"
+}
+
+# qemu_source TREE SERIES: have TREE, which is made if it is ours, be the source
+# with our patches and new files
+qemu_source() {
+    local tree=$1 series=$2
+    [ "$tree" != "$BUILD/qemu-$series" ] || [ -e "$tree.version" ] ||
+        fetch_source qemu "$series" "$tree"
+    # Nobody else is at work below build/: what a killed git left is in the way.
+    [ "${tree#"$BUILD"/}" = "$tree" ] || rm -f "$tree/.git/index.lock"
+    qemu_repository "$tree"
+    qemu_patches "$tree" "$series"
+    qemu_overlay "$tree"
+}
+
+# qemu_repository TREE: have TREE be a git repository with a tag "pristine".
+qemu_repository() {
+    local tree=$1
+    ! tree_git "$tree" rev-parse -q --verify refs/tags/pristine >/dev/null 2>&1 ||
+        [ ! -e "$tree/.git" ] || return 0
+    say "- git repository in ${tree##*/} ..."
+    if [ ! -e "$tree/.git" ] || ! tree_git "$tree" rev-parse -q --verify HEAD >/dev/null; then
+        # One without a commit is ours, from a run that was interrupted.
+        rm -rf "$tree/.git"
+        tree_git "$tree" init -q
+        # To press it hard takes longer than to write it
+        tree_git "$tree" -c core.looseCompression=1 add -A -f .
+        tree_git "$tree" commit -q -m "The source as it came"
+    fi
+    tree_git "$tree" tag pristine
+}
+
+# qemu_patches TREE SERIES: have our patches be the commits after "pristine".
+# What somebody committed or changed there by hand is never thrown away. The
+# stamp says which patches led to which commit, or that they are being applied.
+qemu_patches() {
+    local tree=$1 series=$2 stamp=$1/.git/desc-patches sum head patches=()
+    mapfile -t patches < <(list_patches "$series")
+    sum=$(patches_sum "$series")
+    head=$(tree_git "$tree" rev-parse HEAD)
+    [ "$(cat "$stamp" 2>/dev/null)" != "$sum $head" ] || return 0
+    case $(cat "$stamp" 2>/dev/null) in
+    applying) ;;
+    *" $head"|"")
+        [ -e "$stamp" ] || [ "$head" = "$(tree_git "$tree" rev-parse pristine)" ] ||
+            die "$tree has commits after 'pristine': move that tag to where" \
+                "the patches are to go, with 'git -C $tree tag -f pristine'"
+        [ -z "$(tree_git "$tree" status --porcelain -uno)" ] ||
+            die "$tree has uncommitted changes: commit them and run" \
+                "'scripts/refresh-patches $series', or drop them" ;;
+    *)  die "$tree has commits that are not in patches/: keep them with" \
+            "'scripts/refresh-patches $series', or drop them with" \
+            "'git -C $tree reset --hard pristine && rm $stamp'" ;;
+    esac
+    say "- patches onto ${tree##*/} ..."
+    echo applying >"$stamp"
+    tree_git "$tree" am --quit >/dev/null 2>&1 || true
+    tree_git "$tree" reset -q --hard pristine
+    if ! tree_git "$tree" am -q --keep-non-patch "${patches[@]}" >"$BUILD/log/am.log" 2>&1; then
+        tree_git "$tree" am --abort || true
+        tail -n 5 "$BUILD/log/am.log" >&2
+        die "a patch does not apply to $tree; see build/log/am.log"
+    fi
+    echo "$sum $(tree_git "$tree" rev-parse HEAD)" >"$stamp"
+}
+
+# patches_sum SERIES: what tells one set of patches from another
+patches_sum() {
+    list_patches "$1" | xargs -d '\n' cat | sha256sum | cut -c 1-16
+}
+
+# tree_exclude TREE PATH...: have git take no notice of these.
+tree_exclude() {
+    local exclude path
+    exclude=$(tree_git "$1" rev-parse --git-path info/exclude)
+    [[ $exclude = /* ]] || exclude=$1/$exclude
+    mkdir -p "$(dirname "$exclude")"
+    for path in "${@:2}"; do
+        grep -qxF "$path" "$exclude" 2>/dev/null || echo "$path" >>"$exclude"
+    done
+}
+
+# qemu_overlay TREE: have every new file be a link in TREE.
+qemu_overlay() {
+    local tree=$1 file files
+    mapfile -t files < <(overlay_files)
+    # A link to a file that is gone would break the build: drop those.
+    find "$tree/hw/char" "$tree/include/hw/virtio" "$tree/docs/system/devices" \
+        "$tree/docs/specs" "$tree/tests/qtest" "$tree/tests/unit" \
+        -xtype l -delete 2>/dev/null || true
+    for file in "${files[@]}"; do
+        mkdir -p "$tree/$(dirname "$file")"
+        [ "$(readlink "$tree/$file")" = "$TOP/$file" ] ||
+            ln -sfn "$TOP/$file" "$tree/$file"
+    done
+    tree_exclude "$tree" "${files[@]/#//}" /build/
+}
+
+# qemu_configure TREE DIR OPTION...: configure TREE in its directory DIR, once.
+qemu_configure() {
+    local tree=$1 dir=$1/$2 name=${1##*/}${2#build} options="${*:3} $TOP"
+    [ "$(cat "$dir/desc-configured" 2>/dev/null)" != "$options" ] || return 0
+    rm -rf "$dir"
+    mkdir "$dir"
+    run_logged "configure-$name" \
+        sh -c 'cd "$1" && shift && ../configure "$@"' sh "$dir" "${@:3}"
+    # In its build directory QEMU looks for every path below qemu-bundle/.
+    mkdir -p "$dir"/qemu-bundle/usr/{share,lib/ipxe}
+    ln -sfn /usr/share/seabios /usr/share/qemu "$dir/qemu-bundle/usr/share/"
+    ln -sfn /usr/lib/ipxe/qemu "$dir/qemu-bundle/usr/lib/ipxe/"
+    # ninja, run by hand, finds meson without our PYTHONPATH.
+    [ -z "$MESON_PATH" ] ||
+        echo "$MESON_PATH" >"$(echo "$dir"/pyvenv/lib/python3*/site-packages)/meson.pth"
+    echo "$options" >"$dir/desc-configured"
+}
+
+# qemu_build TREE [TARGET...]: the emulator and all tests, or these.
+qemu_build() {
+    qemu_configure "$1" build "${QEMU_CONFIGURE[@]}"
+    run_logged "build-${1##*/}" ninja -C "$1/build" "${@:2}"
+}
+
+# qemu_targets TREE: what the qtests need of a big-endian machine and of one
+# with virtio-mmio, in TREE/build-targets, with hardly a device but ours.
+qemu_targets() {
+    local tree=$1 file
+    local ppc64=configs/devices/ppc64-softmmu/virtio-serial.mak
+    local arm=configs/devices/arm-softmmu/virtio-serial.mak
+    printf 'CONFIG_%s=y\n' PSERIES VIRTIO_PCI VIRTIO_SERIAL >"$tree/$ppc64.new"
+    printf 'CONFIG_%s=y\n' ARM_VIRT VIRTIO_SERIAL >"$tree/$arm.new"
+    for file in "$ppc64" "$arm"; do
+        # Meson configures again where this changes: leave it if it has not.
+        cmp -s "$tree/$file.new" "$tree/$file" && rm "$tree/$file.new" ||
+            mv "$tree/$file.new" "$tree/$file"
+    done
+    tree_exclude "$tree" "/$ppc64" "/$arm" /build-targets/
+    qemu_configure "$tree" build-targets "${QEMU_CONFIGURE[@]}" \
+        --target-list=ppc64-softmmu,arm-softmmu --without-default-devices \
+        --with-devices-ppc64=virtio-serial --with-devices-arm=virtio-serial
+    run_logged "build-${tree##*/}-targets" ninja -C "$tree/build-targets" \
+        qemu-system-ppc64 qemu-system-arm tests/qtest/qos-test
+}
+
+# qemu_tls TREE: what the tests of character devices need where these can use
+# TLS, in TREE/build-tls.
+qemu_tls() {
+    local tree=$1
+    need tls
+    tree_exclude "$tree" /build-tls/
+    qemu_configure "$tree" build-tls "${QEMU_CONFIGURE[@]}" --enable-gnutls
+    run_logged "build-${tree##*/}-tls" ninja -C "$tree/build-tls" \
+        qemu-system-x86_64 tests/qtest/qos-test \
+        tests/unit/test-char tests/unit/test-char-lend
+}
+
+# qemu_worktree SERIES TREE: have TREE be another work tree of build/qemu-SERIES, at
+# "pristine". One that git has not come to the end of is made anew.
+qemu_worktree() {
+    local ours=$BUILD/qemu-$1 tree=$2
+    [ ! -e "$tree.whole" ] || [ ! -e "$tree/.git" ] || return 0
+    rm -rf "$tree" "$tree.whole"
+    tree_git "$ours" worktree prune
+    tree_git "$ours" worktree add -q --detach "$tree" pristine
+    touch "$tree.whole"
+}
+
+# qemu_stock SERIES: build the same source without our changes, with the same
+# options, in build/stock-SERIES, and print the emulator's path.
+qemu_stock() {
+    local tree=$BUILD/stock-$1
+    "$TOP/scripts/setup" "$1" >/dev/null
+    setup_packages
+    qemu_worktree "$1" "$tree"
+    qemu_build "$tree"
+    echo "$tree/build/qemu-system-x86_64"
+}
