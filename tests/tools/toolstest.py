@@ -29,6 +29,13 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [str(TOP / 'tests/guest'), str(TOP / 'tests/tools')]
 from usbdesc import Blob                                    # noqa: E402
 
+# As another user, who may go through every directory: this clone may be where
+# nobody else may look.
+AS_NOBODY = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups',
+             '--inh-caps=-all,+dac_read_search',
+             '--ambient-caps=-all,+dac_read_search',
+             '--bounding-set=-all,+dac_read_search']
+
 # Codes of vser.h
 FAILED, USAGE, NO_PORT, AMBIGUOUS, UNPLUGGED = range(1, 6)
 
@@ -121,10 +128,13 @@ class ToolsTest(unittest.TestCase):
         self.port(port)
         shutil.rmtree(self.sys / 'gone')
 
-    def start(self, *args, argv0=None, **more):
-        """Start vser with a pipe at each of its three ends."""
+    def start(self, *args, argv0=None, before=(), **more):
+        """Start vser with a pipe at each of its three ends; through another
+        program, if that is what stands `before` it."""
+        vser = BUILD / 'vser-in-tree'
+        words = [*before, vser] if before else [argv0 or 'vser']
         process = subprocess.Popen(
-            [argv0 or 'vser', *args], executable=BUILD / 'vser-in-tree',
+            [*words, *args], executable=None if before else vser,
             **{'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE,
                'stderr': subprocess.PIPE, **more})
         self.addCleanup(self.end, process)
