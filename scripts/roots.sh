@@ -59,6 +59,9 @@ make_root() {
         "${ROOT_OPTIONS[@]}" \
         "$release" "$dir.new" "$(dirname "$conf")/sources.list"
     rm "$dir.apt"
+    # The one directory with files that is not root's: who is not root could not
+    # remove it with the others.
+    as_root rm -rf "$dir.new/var/cache/man"
     as_root mv "$dir.new" "$dir"
 }
 
