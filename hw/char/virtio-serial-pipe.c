@@ -10,6 +10,7 @@
 #include "qapi/visitor.h"
 #include "qemu/iov.h"
 #include "qemu/units.h"
+#include "system/replay.h"
 #include "hw/virtio/virtio-serial.h"
 
 /*
@@ -23,6 +24,17 @@
 
 /* Buffers, and segments of them, that are handed to a system call at a time */
 #define BATCH_MAX   256
+
+/* Segments of the guest's buffers that are lent at a time, or a buffer more */
+#define LEND_SEGMENTS   256
+
+/*
+ * How many segments of buffers, and bytes, a port handles in a turn before the
+ * main loop has one: of either the guest can have more ready than are done in
+ * a second.
+ */
+#define TURN_SEGMENTS   4096
+#define TURN_BYTES      (8 * MiB)
 
 /* Of @offered bytes @used were of use */
 static void move_goal(size_t *goal, size_t offered, size_t used)
@@ -79,6 +91,29 @@ static void unpop(VirtQueue *vq, VirtQueueElement *elem)
 /* ------------------------------------------------------------------ */
 /* To the host */
 
+typedef struct Turn {
+    bool endless;
+    unsigned int segments;
+    size_t bytes;
+} Turn;
+
+static bool turn_is_over(const Turn *turn)
+{
+    return !turn->endless && (turn->segments >= TURN_SEGMENTS ||
+                              turn->bytes >= TURN_BYTES);
+}
+
+/* The next element of what the guest has sent, as a part of @turn */
+static VirtQueueElement *next_elem(VirtIOSerialPort *port, Turn *turn)
+{
+    VirtQueueElement *elem = pop(port, port->ovq, sizeof(*elem));
+
+    if (elem) {
+        turn->segments += elem->out_num + elem->in_num;
+    }
+    return elem;
+}
+
 typedef struct Batch {
     VirtQueueElement *elem[BATCH_MAX];
     unsigned int nr_elems;
@@ -90,32 +125,37 @@ typedef struct Batch {
     size_t first_offset;
 } Batch;
 
-/*
- * Have what is to be sent of @elem in @batch, or nothing of it if that is too
- * much; of the first one, as much as there is room for.
- */
-static bool add_elem(Batch *batch, VirtQueueElement *elem)
+/* That is as much as a system call is given */
+static bool batch_is_full(const Batch *batch)
+{
+    return batch->nr_iov == BATCH_MAX || batch->nr_elems == BATCH_MAX ||
+           batch->size >= GOAL_MAX;
+}
+
+/* Have what is to be sent of @elem in @batch, as much as there is room for */
+static void add_elem(Batch *batch, VirtQueueElement *elem)
 {
     unsigned int i = batch->nr_elems ? 0 : batch->first_iov;
     size_t offset = batch->nr_elems ? 0 : batch->first_offset;
 
-    if (batch->nr_elems && elem->out_num > BATCH_MAX - batch->nr_iov) {
-        return false;
-    }
-    for (; i < elem->out_num && batch->nr_iov < BATCH_MAX; i++, offset = 0) {
+    for (; i < elem->out_num && !batch_is_full(batch); i++, offset = 0) {
         struct iovec *iov = &batch->iov[batch->nr_iov];
 
+        /* Of a longer segment there is a piece, and the batch is full */
         iov->iov_base = (uint8_t *)elem->out_sg[i].iov_base + offset;
-        iov->iov_len = elem->out_sg[i].iov_len - offset;
+        iov->iov_len = MIN(elem->out_sg[i].iov_len - offset, GOAL_MAX);
         batch->size += iov->iov_len;
         batch->nr_iov += iov->iov_len > 0;
     }
     batch->elem[batch->nr_elems++] = elem;
-    return true;
 }
 
-/* Take what the ring holds, up to the goal, with what is left of port->elem */
-static void get_batch(VirtIOSerialPort *port, Batch *batch)
+/*
+ * Take what the ring holds, up to @goal bytes or the end of @turn, with what is
+ * left of port->elem
+ */
+static void get_batch(VirtIOSerialPort *port, Batch *batch, size_t goal,
+                      Turn *turn)
 {
     VirtQueueElement *elem = port->elem;
 
@@ -126,20 +166,14 @@ static void get_batch(VirtIOSerialPort *port, Batch *batch)
     port->elem = NULL;
     port->pipe.refused = 0;
 
-    do {
-        if (!elem) {
-            elem = pop(port, port->ovq, sizeof(*elem));
-        }
-        if (!elem) {
-            break;
-        }
-        if (!add_elem(batch, elem)) {
-            unpop(port->ovq, elem);
+    while (elem || (elem = next_elem(port, turn))) {
+        add_elem(batch, elem);
+        if (batch->size >= goal || batch_is_full(batch) ||
+            turn_is_over(turn)) {
             break;
         }
         elem = NULL;
-    } while (batch->size < port->pipe.send_goal &&
-             batch->nr_elems < ARRAY_SIZE(batch->elem));
+    }
 }
 
 /* @size bytes of @batch, from @offset on, go nowhere: for who keeps a log */
@@ -157,15 +191,13 @@ static void tell_dropped(VirtIOSerialPort *port, Batch *batch, size_t offset,
 
 /*
  * Give the elements back of which all is done when @size bytes are, keep the
- * one that is done in part as port->elem, and put the others back. With
- * @drop, the rest of the segment that is done in part is, too. Returns whether
- * the guest has to be told.
+ * one that is done in part as port->elem, and put the others back. Returns
+ * whether the guest has to be told.
  */
-static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size,
-                      bool drop)
+static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size)
 {
     unsigned int idx = batch->first_iov, done, kept, i;
-    size_t offset = batch->first_offset, taken = size;
+    size_t offset = batch->first_offset;
 
     RCU_READ_LOCK_GUARD();
     for (done = 0; done < batch->nr_elems; done++, idx = 0) {
@@ -175,13 +207,8 @@ static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size,
             size_t len = elem->out_sg[idx].iov_len - offset;
 
             if (size < len) {
-                if (!drop) {
-                    offset += size;
-                    break;
-                }
-                tell_dropped(port, batch, taken, len - size);
-                size = len;
-                drop = false;
+                offset += size;
+                break;
             }
             size -= len;
         }
@@ -222,35 +249,39 @@ static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size,
 static bool drop_refused(VirtIOSerialPort *port)
 {
     size_t size = port->pipe.refused;
+    Turn turn = { .endless = true };
     Batch batch;
 
     if (!size || !virtio_queue_ready(port->ovq)) {
         return false;
     }
-    get_batch(port, &batch);
+    get_batch(port, &batch, size, &turn);
     tell_dropped(port, &batch, 0, MIN(size, batch.size));
-    return put_batch(port, &batch, 0, false);
+    return put_batch(port, &batch, 0);
 }
 
 /*
- * Give all back that is in the ring, and what was begun. Returns whether the
- * guest has to be told.
+ * Give back what was begun and what the ring holds, no more than it can hold at
+ * a time, until @turn is over. Returns whether the guest has to be told.
  */
-static bool discard(VirtIOSerialPort *port)
+static bool discard(VirtIOSerialPort *port, Turn *turn)
 {
+    unsigned int left = virtio_queue_get_num(VIRTIO_DEVICE(port->vser),
+                                             virtio_get_queue_index(port->ovq));
     VirtQueueElement *elem;
     bool any = drop_refused(port);
 
-    if (!virtio_queue_ready(port->ovq)) {
-        return false;
-    }
     elem = port->elem;
     port->elem = NULL;
-    while (elem || (elem = pop(port, port->ovq, sizeof(*elem)))) {
+    while (elem || (left-- && !turn_is_over(turn) &&
+                    (elem = next_elem(port, turn)))) {
         virtqueue_push(port->ovq, elem, 0);
         g_free(elem);
         elem = NULL;
         any = true;
+    }
+    if (any) {
+        virtio_serial_control_port_lost(port);
     }
     return any;
 }
@@ -265,37 +296,48 @@ static bool can_send(VirtIOSerialPort *port)
            !port->throttled;
 }
 
-/* Send what the ring holds. Returns whether the guest has to be told. */
-static bool send_batches(VirtIOSerialPort *port)
+/* Nobody is there for what the guest sends, and nobody is expected */
+static bool can_discard(VirtIOSerialPort *port)
+{
+    return VIRTIO_DEVICE(port->vser)->vm_running && !port->host_connected &&
+           !port->pipe.waits;
+}
+
+/*
+ * Send what the ring holds, until @turn is over. Returns whether the guest has
+ * to be told.
+ */
+static bool send_batches(VirtIOSerialPort *port, Turn *turn)
 {
     VirtIOSerialPortClass *vsc = VIRTIO_SERIAL_PORT_GET_CLASS(port);
     bool any = false;
     Batch batch;
 
-    while (can_send(port)) {
-        ssize_t ret = 0;
+    while (can_send(port) && !turn_is_over(turn)) {
+        size_t sent = 0;
 
-        get_batch(port, &batch);
+        get_batch(port, &batch, port->pipe.send_goal, turn);
         if (!batch.nr_elems) {
             break;
         }
         if (batch.nr_iov) {
-            ret = MAX(vsc->have_data(port, batch.iov, batch.nr_iov), 0);
+            sent = MAX(vsc->have_data(port, batch.iov, batch.nr_iov), 0);
         }
-        port->pipe.to_host += ret;
-        move_goal(&port->pipe.send_goal, batch.size, ret);
+        turn->segments += batch.nr_iov;
+        turn->bytes += batch.size;
+        port->pipe.to_host += sent;
+        move_goal(&port->pipe.send_goal, batch.size, sent);
         if (!port->host_connected) {
             /* The other end has gone, and with it all that was meant for it */
-            tell_dropped(port, &batch, ret, batch.size - ret);
-            any |= put_batch(port, &batch, batch.size, false);
-            any |= discard(port);
+            tell_dropped(port, &batch, sent, batch.size - sent);
+            any |= put_batch(port, &batch, SIZE_MAX);
             virtio_serial_control_port_lost(port);
-            break;
-        }
-        any |= put_batch(port, &batch, ret,
-                         !port->throttled && ret < batch.size);
-        if (port->throttled) {
-            port->pipe.refused = batch.size - ret;
+        } else if (port->throttled) {
+            any |= put_batch(port, &batch, sent);
+            port->pipe.refused = batch.size - sent;
+        } else {
+            /* What have_data() did not take it has dropped */
+            any |= put_batch(port, &batch, batch.size);
         }
     }
     return any;
@@ -303,15 +345,24 @@ static bool send_batches(VirtIOSerialPort *port)
 
 void virtio_serial_pipe_send(VirtIOSerialPort *port)
 {
-    bool any = false;
+    Turn turn = { 0 };
+    bool any = false, more;
 
-    /* What the guest adds meanwhile is seen without its telling */
     do {
+        /* What the guest adds meanwhile is seen without its telling */
         set_notification(port, port->ovq, false);
-        any |= send_batches(port);
+        any |= send_batches(port, &turn);
+        if (can_discard(port)) {
+            any |= discard(port, &turn);
+        }
         set_notification(port, port->ovq, true);
-    } while (can_send(port) && has_buffers(port, port->ovq));
+        more = (can_send(port) || can_discard(port)) &&
+               (port->elem || has_buffers(port, port->ovq));
+    } while (more && !turn_is_over(&turn));
 
+    if (more) {
+        replay_bh_schedule_event(port->bh);
+    }
     if (any) {
         virtio_notify(VIRTIO_DEVICE(port->vser), port->ovq);
     }
@@ -319,15 +370,17 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port)
 
 void virtio_serial_pipe_discard(VirtIOSerialPort *port)
 {
-    bool any = discard(port);
+    Turn turn = { .endless = true };
+    bool any;
 
-    if (virtio_queue_ready(port->ovq)) {
-        /* What came before the guest could know that it has to tell */
-        set_notification(port, port->ovq, true);
-        any |= discard(port);
+    if (!virtio_queue_ready(port->ovq)) {
+        return;
     }
+    any = discard(port, &turn);
+    /* What came before the guest could know that it has to tell */
+    set_notification(port, port->ovq, true);
+    any |= discard(port, &turn);
     if (any) {
-        virtio_serial_control_port_lost(port);
         virtio_notify(VIRTIO_DEVICE(port->vser), port->ovq);
     }
 }
@@ -448,6 +501,7 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
                           size_t max)
 {
     VirtIOSerialPipe *pipe = &port->pipe;
+    unsigned int segments = 0;
     size_t count = 0;
 
     assert(QTAILQ_EMPTY(&pipe->lent));
@@ -463,13 +517,15 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
     if (virtio_queue_get_notification(port->ivq)) {
         set_notification(port, port->ivq, false);
     }
-    while (pipe->lent_size < pipe->lend_goal) {
+    while (pipe->lent_size < pipe->lend_goal &&
+           (!count || segments < LEND_SEGMENTS)) {
         VirtIOSerialLent *lent = pop(port, port->ivq, sizeof(*lent));
         unsigned int i;
 
         if (!lent) {
             break;
         }
+        segments += lent->elem.in_num + lent->elem.out_num;
         /* Of one that has more segments than fit in all, what fits will do */
         if (count && lent->elem.in_num > max - count) {
             unpop(port->ivq, &lent->elem);

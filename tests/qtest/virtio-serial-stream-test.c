@@ -1581,18 +1581,41 @@ static void test_migrate_gone(void *obj, void *arg, QGuestAllocator *alloc)
  * Batches
  */
 
-/* How often QEMU has told the guest that something is used */
-static unsigned int count_notifications(const char *log)
+/* How often @log, of trace events, has @event */
+static unsigned int count_events(const char *log, const char *event)
 {
     g_autofree char *text = NULL;
     unsigned int count = 0;
     char *p;
 
     g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
-    for (p = text; (p = strstr(p, "virtio_notify ")); p++) {
+    for (p = text; (p = strstr(p, event)); p++) {
         count++;
     }
     return count;
+}
+
+/* How often QEMU has told the guest that something is used */
+static unsigned int count_notifications(const char *log)
+{
+    return count_events(log, "virtio_notify ");
+}
+
+/* How often it has taken a buffer out of a ring */
+static unsigned int count_pops(const char *log)
+{
+    return count_events(log, "virtqueue_pop ");
+}
+
+/* Have QEMU log these two; returns the log, which is empty at first */
+static char *log_events(QTestState *qts)
+{
+    char *log = vser_temp_file();
+
+    g_free(qtest_hmp(qts, "trace-event virtio_notify on"));
+    g_free(qtest_hmp(qts, "trace-event virtqueue_pop on"));
+    g_free(qtest_hmp(qts, "logfile %s", log));
+    return log;
 }
 
 /* Have @count buffers of @size bytes in @q, with @s in them if it is given */
@@ -1682,6 +1705,91 @@ static void test_status(void *obj, void *arg, QGuestAllocator *alloc)
     g_assert_cmpuint(qvser_nr_used(l.drv, ovq(&l)), ==, 0);
     vdev->bus->virtqueue_kick(vdev, ovq(&l)->vq);
     finish(&l);
+}
+
+/* @count buffers of @nr_segments bytes, each a segment */
+static void queue_segments(Link *l, QVSerQueue *q, Stream *s,
+                           unsigned int count, unsigned int nr_segments)
+{
+    uint32_t lens[SEGMENTS_MAX];
+    unsigned int i;
+
+    for (i = 0; i < nr_segments; i++) {
+        lens[i] = 1;
+    }
+    while (count--) {
+        g_autofree uint8_t *data = s ? stream_put(s, nr_segments) : NULL;
+
+        qvser_queue(l->drv, q, lens, nr_segments, data);
+    }
+    qvser_kick(l->drv, q);
+}
+
+typedef struct Costly {
+    const char *driver;
+    bool connected;         /* a host is there, but it does not read */
+} Costly;
+
+/*
+ * Of what the guest has ready there can be more than the main loop has time
+ * for: it is done in many turns, each with a notification. What nobody takes is
+ * done with, and is not looked at again.
+ */
+static void test_costly(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const Costly *c = arg;
+    const unsigned int count = 100, nr_segments = 500;
+    gint64 start = g_get_monotonic_time();
+    g_autofree char *log = NULL;
+    unsigned int used = 0;
+    g_auto(Link) l = { 0 };
+
+    link_init(&l, obj, alloc, LONG_CHAINS);
+    l.end = vser_end_new(l.drv->qts, "end", vser_unix);
+    start_driver(&l);
+    plug(l.drv->qts, c->driver);
+    if (c->connected) {
+        vser_end_connect(l.end);
+        /* Fill the socket */
+        queue_alike(&l, ovq(&l), &l.to_host, 100, 4096);
+        guest_reclaims(&l);
+        g_assert_cmpuint(ovq(&l)->posted.length, ==, 0);
+    }
+    log = log_events(l.drv->qts);
+    queue_segments(&l, ovq(&l), &l.to_host, count, nr_segments);
+    while (used < count) {
+        qvser_settle(l.drv);
+        used = qvser_nr_used(l.drv, ovq(&l));
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+    g_assert_cmpuint(count_pops(log), ==, count);
+    g_assert_cmpuint(count_notifications(log), >, 5);
+    g_assert_cmpuint(count_notifications(log), <, count);
+    unlink(log);
+    guest_reclaims(&l);
+}
+
+/* To read a byte costs no more buffers than it is worth */
+static void test_costly_to_guest(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const unsigned int count = 50, nr_segments = 100;
+    g_autofree char *log = NULL;
+    g_auto(Link) l = { 0 };
+
+    link_up(&l, obj, alloc, LONG_CHAINS, vser_unix);
+    log = log_events(l.drv->qts);
+    /* All segments of a buffer are one to a system call */
+    l.drv->adjoin = true;
+    queue_segments(&l, ivq(&l), NULL, count, nr_segments);
+    while (l.to_guest.put < count) {
+        g_autofree uint8_t *data = stream_put(&l.to_guest, 1);
+
+        vser_end_write(l.end, data, 1);
+        drain_guest(&l);
+    }
+    g_assert_cmpuint(l.to_guest.got, ==, l.to_guest.put);
+    g_assert_cmpuint(count_pops(log), <=, 4 * count);
+    unlink(log);
 }
 
 /* The guest has to tell of a buffer only when the device had none */
@@ -1929,6 +2037,10 @@ static const Disturbance changes_to_closed = {
     change_to_closed, &vser_backends[0]
 };
 
+static const Costly absent = { "virtserialport" };
+static const Costly absent_console = { "virtconsole" };
+static const Costly stalled_console = { "virtconsole", true };
+
 static const VSerCase cases[] = {
     { "stdio", test_stdio },
     { "datagrams", test_datagrams },
@@ -1993,6 +2105,14 @@ static const VSerCase cases[] = {
     { "status", test_status, .arch = "x86_64" },
     { "quiet/event-idx", test_quiet },
     { "quiet/no-event-idx", test_quiet, .properties = "event_idx=off" },
+    /* Without event_idx, as each turn is to notify */
+    { "costly/absent", test_costly, (void *)&absent,
+      .properties = "event_idx=off" },
+    { "costly/absent-console", test_costly, (void *)&absent_console,
+      .properties = "event_idx=off" },
+    { "costly/stalled-console", test_costly, (void *)&stalled_console,
+      .properties = "event_idx=off" },
+    { "costly/to-guest", test_costly_to_guest },
     { "console", test_console },
     { "port-log/close", test_port_log, (void *)go_by_closing },
     { "port-log/reset", test_port_log, (void *)go_by_reset },

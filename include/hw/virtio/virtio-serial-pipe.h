@@ -47,9 +47,10 @@ void virtio_serial_pipe_init(VirtIOSerialPort *port);
  * @port: its output queue is ready
  *
  * Hand what the guest has written to the port's have_data(), as much of it as
- * that takes, until the ring is empty or the port is throttled. What was
- * begun and not finished is port->elem, from port->iov_idx and iov_offset on;
- * all behind that is in the ring.
+ * that takes, until the ring is empty or the port is throttled, or give it back
+ * if the host is not there. What was begun and not finished is port->elem, from
+ * port->iov_idx and iov_offset on; all behind that is in the ring. What is too
+ * much for a turn of the main loop is for later ones, in port->bh.
  */
 void virtio_serial_pipe_send(VirtIOSerialPort *port);
 
