@@ -66,8 +66,8 @@ static void close_fds(char *const *argv)
 
 static G_GNUC_NORETURN void become_qemu(GPtrArray *argv, pid_t parent)
 {
-    /* Whatever ends this program, QEMU does not outlive it */
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    /* Whatever ends this program, QEMU does not outlive it, even if it hangs */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) {
         _exit(1);
     }
@@ -76,25 +76,16 @@ static G_GNUC_NORETURN void become_qemu(GPtrArray *argv, pid_t parent)
     _exit(1);
 }
 
-Machine *machine_new(GPtrArray *qemu, GPtrArray *args)
+/* Start QEMU, with the RAM that is there */
+static void start(Machine *m, GPtrArray *qemu, GPtrArray *args)
 {
     g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
-    Machine *m = g_new0(Machine, 1);
     pid_t parent = getpid();
     int ram, sockets[2];
     size_t i;
 
-    m->ram_size = RAM_SIZE;
-    m->ram_used = RAM_FIRST;
     /* QEMU inherits this and its end of the socket */
-    ram = memfd_create("guest-ram", 0);
-    if (ram < 0 || ftruncate(ram, RAM_SIZE) < 0) {
-        g_error("no memory for the guest: %s", strerror(errno));
-    }
-    m->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, ram, 0);
-    if (m->ram == MAP_FAILED) {
-        g_error("could not map the guest's memory: %s", strerror(errno));
-    }
+    ram = dup(m->ram_fd);
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) < 0 ||
         fcntl(sockets[0], F_SETFD, FD_CLOEXEC) < 0) {
         g_error("no sockets for qtest: %s", strerror(errno));
@@ -139,9 +130,39 @@ Machine *machine_new(GPtrArray *qemu, GPtrArray *args)
 
     /* QEMU answers when the machine is complete */
     machine_read(m, 0, 1);
+}
+
+Machine *machine_new(GPtrArray *qemu, GPtrArray *args)
+{
+    Machine *m = g_new0(Machine, 1);
+
+    m->ram_size = RAM_SIZE;
+    m->ram_used = RAM_FIRST;
+    m->ram_fd = memfd_create("guest-ram", MFD_CLOEXEC);
+    if (m->ram_fd < 0 || ftruncate(m->ram_fd, RAM_SIZE) < 0) {
+        g_error("no memory for the guest: %s", strerror(errno));
+    }
+    m->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+                  m->ram_fd, 0);
+    if (m->ram == MAP_FAILED) {
+        g_error("could not map the guest's memory: %s", strerror(errno));
+    }
+    start(m, qemu, args);
     return m;
 }
 
+Machine *machine_new_like(const Machine *other, GPtrArray *qemu,
+                          GPtrArray *args)
+{
+    Machine *m = g_new0(Machine, 1);
+
+    m->ram_size = other->ram_size;
+    m->ram_used = other->ram_used;
+    m->ram_fd = other->ram_fd;
+    m->ram = other->ram;
+    start(m, qemu, args);
+    return m;
+}
 void machine_free(Machine *m)
 {
     int status;
@@ -151,8 +172,14 @@ void machine_free(Machine *m)
         g_error("QEMU ended with wait status %d", status);
     }
     close(m->qtest);
+    close(m->ram_fd);
     munmap(m->ram, m->ram_size);
     g_free(m);
+}
+
+pid_t machine_pid(const Machine *m)
+{
+    return m->pid;
 }
 
 void *machine_alloc(Machine *m, size_t size, size_t align)
@@ -303,10 +330,20 @@ void machine_write(Machine *m, uint64_t address, unsigned int size,
           address, value);
 }
 
+void machine_out(Machine *m, uint16_t port, unsigned int size, uint32_t value)
+{
+    qtest(m, "out%c 0x%x 0x%x\n", size_letter[size], port, value);
+}
+
+void machine_clock_step(Machine *m, uint64_t ns)
+{
+    qtest(m, "clock_step %" PRIu64 "\n", ns);
+}
+
 static void pci_select(Machine *m, uint8_t devfn, uint8_t offset)
 {
-    qtest(m, "outl 0x%x 0x%x\n", PCI_CONFIG_ADDRESS,
-          1u << 31 | devfn << 8 | (offset & ~3u));
+    machine_out(m, PCI_CONFIG_ADDRESS, 4,
+                1u << 31 | devfn << 8 | (offset & ~3u));
 }
 
 uint32_t machine_pci_read(Machine *m, uint8_t devfn, uint8_t offset,
@@ -321,8 +358,7 @@ void machine_pci_write(Machine *m, uint8_t devfn, uint8_t offset,
                        unsigned int size, uint32_t value)
 {
     pci_select(m, devfn, offset);
-    qtest(m, "out%c 0x%x 0x%x\n", size_letter[size],
-          PCI_CONFIG_DATA + (offset & 3), value);
+    machine_out(m, PCI_CONFIG_DATA + (offset & 3), size, value);
 }
 
 uint64_t machine_pci_bar(uint8_t devfn, unsigned int bar)

@@ -23,6 +23,7 @@
 typedef struct Machine {
     pid_t pid;          /* of QEMU, or of the program that it runs under */
     int qtest;          /* the socket */
+    int ram_fd;
     uint8_t *ram;
     size_t ram_size;
     size_t ram_used;    /* given away by machine_alloc() */
@@ -41,6 +42,18 @@ typedef struct Machine {
 Machine *machine_new(GPtrArray *qemu, GPtrArray *args);
 
 /**
+ * machine_new_like:
+ * @other: a machine, whose RAM the new one has as well
+ * @args: options for QEMU, -incoming among them
+ *
+ * Start a QEMU that @other can be migrated to, with "x-ignore-shared". What
+ * machine_alloc() gives is theirs together, so only one of them is used from
+ * here on; neither is freed before the other has ended.
+ */
+Machine *machine_new_like(const Machine *other, GPtrArray *qemu,
+                          GPtrArray *args);
+
+/**
  * machine_add_fd:
  * @args: options for a QEMU
  * @id: of a character device that they are to have
@@ -51,6 +64,8 @@ void machine_add_fd(GPtrArray *args, const char *id, int fd);
 
 /* End QEMU and wait until it has ended. */
 void machine_free(Machine *m);
+
+pid_t machine_pid(const Machine *m);
 
 /* Guest RAM of @size bytes, zeroed, at a multiple of @align */
 void *machine_alloc(Machine *m, size_t size, size_t align);
@@ -89,6 +104,12 @@ int machine_get_fd(const Machine *m, int fd);
 uint64_t machine_read(Machine *m, uint64_t address, unsigned int size);
 void machine_write(Machine *m, uint64_t address, unsigned int size,
                    uint64_t value);
+
+/* The same of an I/O port */
+void machine_out(Machine *m, uint16_t port, unsigned int size, uint32_t value);
+
+/* Let the guest's time, which stands still else, go on */
+void machine_clock_step(Machine *m, uint64_t ns);
 
 /* PCI configuration space of function @devfn on bus 0, @size bytes at once */
 uint32_t machine_pci_read(Machine *m, uint8_t devfn, uint8_t offset,

@@ -1,5 +1,5 @@
 /*
- * A driver's half of virtio: modern virtio-pci, split rings
+ * A driver's half of virtio: modern virtio-pci, split and packed rings
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -36,15 +36,27 @@ typedef struct Virtqueue {
     VirtioDevice *dev;
     uint16_t index;
     uint16_t size;
+    bool in_order;
+    GQueue order;               /* in_order: tokens in the order of adding */
+    void *areas[3];             /* what the device is told of */
+    /* Of a split ring: */
     struct vring_desc *desc;
     struct vring_avail *avail;
     struct vring_used *used;
     uint16_t *used_event;       /* EVENT_IDX: when to interrupt the driver */
     uint16_t *avail_event;      /* EVENT_IDX: when to notify the device */
     uint16_t free_head;
+    uint16_t last_kick;         /* avail->idx at the last virtqueue_kick() */
+    /* Of a packed ring: */
+    struct vring_packed_desc *packed;   /* NULL: it is none */
+    struct vring_packed_desc_event *driver_event, *device_event;
+    uint16_t next_avail;
+    bool avail_wrap, used_wrap;
+    uint16_t added;             /* descriptors since the last kick */
+    uint16_t *ids, nr_ids;      /* those that no buffer has */
+    /* Of both: */
     uint16_t free_count;
     uint16_t last_used;
-    uint16_t last_kick;         /* avail->idx at the last virtqueue_kick() */
     uint64_t notify;
     uint64_t kicks;             /* notifications that were sent */
     /*
@@ -53,7 +65,8 @@ typedef struct Virtqueue {
      * Not if the device was given a doorbell first.
      */
     uint32_t *interrupt;
-    void **tokens;              /* by a chain's first descriptor */
+    void **tokens;              /* by a chain's first descriptor, or its ID */
+    uint16_t *lengths;          /* of chains, in descriptors, by the same */
 } Virtqueue;
 
 /**
@@ -74,12 +87,27 @@ void virtio_device_stop(VirtioDevice *dev);
 /* Stop the device and forget it. */
 void virtio_device_free(VirtioDevice *dev);
 
-/* DRIVER_OK: the device may use its queues */
+/*
+ * DRIVER_OK: the device may use its queues. It is notified as by KVM if it has
+ * ioeventfd=on.
+ */
 void virtio_device_start(VirtioDevice *dev);
+
+/* The same, and notifications are accesses of the guest's CPU in any case. */
+void virtio_device_driver_ok(VirtioDevice *dev);
+
+/* Has the device found that its driver does what it must not? */
+bool virtio_device_needs_reset(VirtioDevice *dev);
+
+/* It goes on in @m, which it was migrated to and which has the same RAM. */
+void virtio_device_move(VirtioDevice *dev, Machine *m);
+
+bool virtio_device_negotiated(const VirtioDevice *dev, unsigned int feature);
 
 /**
  * virtqueue_new:
- * @size: descriptors in its ring; at most what the device has, 0 for as many
+ * @size: descriptors in its ring, as far as the device takes it, 0 for as many
+ *        as it offers
  * @vector: its MSI-X vector, below the device's property "vectors"; no other
  *          queue uses it, unless a doorbell has them all
  */
@@ -98,8 +126,29 @@ void virtqueue_free(Virtqueue *vq);
 bool virtqueue_add(Virtqueue *vq, const struct iovec *iov, unsigned int out,
                    unsigned int in, void *token);
 
-/* Notify the device of what was added, unless it said that it need not be. */
-void virtqueue_kick(Virtqueue *vq);
+/**
+ * virtqueue_add_indirect:
+ * @table: from machine_alloc(), with room for all segments
+ *
+ * The same with one descriptor for all segments, of a device that has
+ * VIRTIO_RING_F_INDIRECT_DESC.
+ */
+bool virtqueue_add_indirect(Virtqueue *vq, struct vring_desc *table,
+                            const struct iovec *iov, unsigned int out,
+                            unsigned int in, void *token);
+
+/* How many descriptors the ring has, and how many of them are free */
+uint16_t virtqueue_size(const Virtqueue *vq);
+uint16_t virtqueue_room(const Virtqueue *vq);
+
+/* Was there an interrupt since this was asked last? Not with a doorbell. */
+bool virtqueue_interrupted(Virtqueue *vq);
+
+/*
+ * Notify the device of what was added, unless it said that it need not be.
+ * Returns whether it was notified.
+ */
+bool virtqueue_kick(Virtqueue *vq);
 
 /* Notify the device, whatever it said. */
 void virtqueue_notify(Virtqueue *vq);
