@@ -1371,13 +1371,16 @@ typedef struct Sending {
 /* Find the last one in @stream: the guest's memory comes before devices */
 static Sending *find_sending(char *stream, gsize size)
 {
-    const Sending first = { cpu_to_be32(ID), 1, 1, cpu_to_be32(1), 0 };
+    const Sending first = { cpu_to_be32(ID), 1, 1, cpu_to_be32(1) };
     char *p;
 
     for (p = stream + size - sizeof(first); p > stream; p--) {
-        if (!memcmp(p, &first, offsetof(Sending, offset)) &&
-            be64_to_cpu(((Sending *)p)->offset) < SIZE_MAX_BUFFER) {
-            return (Sending *)p;
+        Sending *found = (Sending *)p;
+
+        if (!memcmp(p, &first, offsetof(Sending, segment)) &&
+            be32_to_cpu(found->segment) < SEGMENTS_MAX &&
+            be64_to_cpu(found->offset) < SIZE_MAX_BUFFER) {
+            return found;
         }
     }
     g_assert_not_reached();
@@ -1399,6 +1402,78 @@ static bool is_taken(const char *stream, gsize size, const char *why)
     vser_expect_last_words(to, log, taken ? "" : why);
     g_unlink(path);
     return taken;
+}
+
+/*
+ * A source that takes a buffer out of the ring before the host has taken a byte
+ * of it, as stock QEMU does; and at the destination the host takes nothing
+ */
+static void test_migrate_not_begun(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    static const uint8_t filler[4096];
+    uint32_t lens[64];
+    g_autofree char *path = vser_temp_file(), *stream = NULL;
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+    g_auto(Link) l = { 0 };
+    QTestState *to;
+    QVirtioSerial *serial;
+    Sending *sending;
+    VSerEnd *end;
+    size_t filled = 0;
+    ssize_t ret;
+    gsize size;
+    int i;
+
+    link_up(&l, obj, alloc, ANY_SHAPE, vser_pair);
+    to = vser_new_destination(NULL, NULL);
+    end = vser_end_new(to, "end", vser_pair);
+    plug(to, "virtserialport");
+    vser_end_connect(end);
+    g_assert_cmpint(fcntl(end->theirs, F_SETFL, O_NONBLOCK), ==, 0);
+    while ((ret = write(end->theirs, filler, sizeof(filler))) > 0) {
+        filled += ret;
+    }
+
+    /* More than the socket takes, of buffers that malloc() has no cache for */
+    for (i = 0; i < ARRAY_SIZE(lens); i++) {
+        lens[i] = 1024;
+    }
+    do {
+        for (i = 0; i < 4; i++) {
+            g_autofree uint8_t *data = stream_put(&l.to_host,
+                                                  sum(lens, ARRAY_SIZE(lens)));
+
+            qvser_queue(l.drv, ovq(&l), lens, ARRAY_SIZE(lens), data);
+        }
+        qvser_kick(l.drv, ovq(&l));
+        qvser_settle(l.drv);
+    } while (guest_reclaims(&l) && !ovq(&l)->posted.length);
+    l.to_host.limit = l.to_host.put;
+
+    vser_migrate_out(l.drv->qts, uri);
+    g_assert_true(vser_migration_succeeded(l.drv->qts));
+    g_assert_true(g_file_get_contents(path, &stream, &size, NULL));
+    sending = find_sending(stream, size);
+    sending->segment = 0;
+    sending->offset = 0;
+    g_assert_true(g_file_set_contents(path, stream, size, NULL));
+    l.to_host.got = l.to_host.put - qvser_posted_size(ovq(&l));
+
+    serial = qos_allocate_objects(to, &alloc);
+    vser_migrate_in(to, uri);
+    g_assert_true(vser_arrive(l.drv, to, serial, alloc));
+    g_unlink(path);
+    qvser_settle(l.drv);
+    vser_end_free(l.end, false);
+    l.end = end;
+    while (filled) {
+        g_byte_array_set_size(l.data, 0);
+        vser_end_read(l.end, filled, l.data);
+        filled -= l.data->len;
+    }
+    finish(&l);
+    vser_end_free(g_steal_pointer(&l.end), false);
+    qtest_quit(to);
 }
 
 /* A stream says that the source was at a place that the buffer does not have */
@@ -2088,6 +2163,7 @@ static const VSerCase cases[] = {
       (void *)&changes_to_closed },
     { "migrate/busy", test_migrate, (void *)&busy, .legacy = true },
     { "migrate/throttled", test_migrate, (void *)&throttled },
+    { "migrate/not-begun", test_migrate_not_begun },
     { "migrate/forged", test_migrate_forged },
     { "migrate/host-comes-later", test_migrate, (void *)&host_comes_later },
     { "migrate/twice", test_migrate_twice },
