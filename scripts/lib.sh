@@ -15,7 +15,14 @@
 
 set -euo pipefail
 
-TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# What a shell or a git that we are started from may have told its children, and
+# would be taken for meant for us: where "cd" looks, which repository "git" is in
+set +o noclobber
+unset CDPATH
+# shellcheck disable=SC2046 # one word a variable
+unset $(git rev-parse --local-env-vars 2>/dev/null)
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 BUILD=$TOP/build
 JOBS=$(nproc)
 export LC_ALL=C.UTF-8
@@ -40,7 +47,10 @@ die()  { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 begin() {
     if [ "${VIRTIO_SERIAL_DESC_BUILD:-}" != "$BUILD" ]; then
         close_inherited
-        check_path
+        check_path "$TOP"
+        [ ! -L "$BUILD" ] ||
+            die "'$BUILD' is a symbolic link, which a guest's root can't follow: make it a" \
+                "directory, on which another disk may be mounted"
         mkdir -p "$BUILD/log" 2>/dev/null && [ -w "$BUILD/log" ] ||
             die "'$BUILD' can't be written to by user $(id -un)"
         lock_build
@@ -60,19 +70,20 @@ close_inherited() {
     done
 }
 
-# check_path: QEMU's configure refuses a path with a space or a colon, its
+# check_path PATH: QEMU's configure refuses a path with a space or a colon, its
 # options take a comma for their end, make and ninja a $ for a variable's
 # beginning. What is accepted is what is tested.
 check_path() {
-    local bad=${TOP//[[:alnum:]\/._+@~^=-]/}
+    local bad=${1//[[:alnum:]\/._+@~^=-]/}
     [ -z "$bad" ] ||
-        die "the path '$TOP' has '${bad:0:1}' in it, and QEMU can't be built below such a" \
-            "path: move this clone to one of letters, digits and / . _ + - @ = ~ ^"
+        die "the path '$1' has '${bad:0:1}' in it, and QEMU can't be built below such a" \
+            "path: move this to one of letters, digits and / . _ + - @ = ~ ^"
 }
 
 # lock_build: wait until no other script uses build/, and have it until we end.
-# The lock is descriptor 8, which what we start inherits; run_logged closes it. What
-# we start and is to go on without it closes $VIRTIO_SERIAL_DESC_LOCK.
+# The lock is descriptor 8, which what we start inherits: so it is held until the
+# last of that has ended, however we end. What is to go on without it closes
+# $VIRTIO_SERIAL_DESC_LOCK.
 lock_build() {
     exec 8>>"$BUILD/lock"
     if ! flock -n 8; then
@@ -87,25 +98,27 @@ lock_build() {
 check_space() {
     local free want
     want=$(megabytes disk --missing "$@")
-    free=$(df -Pm "$BUILD" | awk 'NR == 2 { print $4 }')
+    free=$(df -m --output=avail "$BUILD" | awk 'NR == 2 { print $1 }')
     [ "$want" -le "$free" ] ||
         die "'$BUILD' needs $want MB more on disk, and there are $free MB: free some," \
             "or move this clone"
 }
 
 # run_logged NAME CMD...: run CMD with its output in build/log/NAME.log and a
-# line of progress every 15 s; where it fails, show the end of the log. CMD has
-# none of our file descriptors, and is ended with all that it started if we are.
+# line of progress every 15 s; where it fails, show the end of the log. If we are
+# ended, so is CMD with all that it started; but with LET_FINISH=yes it is not what
+# can be ended at any time, and we wait for it.
 run_logged() {
     local name=$1 log=$BUILD/log/$1.log start=$SECONDS pid rc=0
     shift
     say "- $name ..."
+    rm -f "$log"
     # A process group of its own
     set -m
-    "$@" >"$log" 2>&1 </dev/null 8>&- 9>&- &
+    "$@" >"$log" 2>&1 </dev/null 9>&- &
     set +m
     pid=$!
-    trap 'kill -- -"$pid" 2>/dev/null; exit 130' INT TERM HUP
+    trap 'stop_logged "$name" "$pid"' INT TERM HUP
     while kill -0 "$pid" 2>/dev/null; do
         local i
         for i in $(seq 75); do
@@ -123,6 +136,35 @@ run_logged() {
     fi
 }
 
+# stop_logged NAME PID: we are to end, with exit status 130, which nobody takes for a
+# failure of NAME
+stop_logged() {
+    trap '' INT TERM HUP
+    if [ "${LET_FINISH:-}" ]; then
+        say "- interrupted: $1 must come to its end first ..."
+    else
+        kill -- -"$2" 2>/dev/null || true
+    fi
+    wait "$2" || true
+    exit 130
+}
+
+# or_interrupted STATUS: end here if that is the status of what was interrupted
+or_interrupted() {
+    [ "$1" != 130 ] || exit 130
+}
+
+# run_child CMD...: run another script of ours, which is ended if we are
+run_child() {
+    local pid rc=0
+    "$@" &
+    pid=$!
+    trap 'kill "$pid" 2>/dev/null || true; wait "$pid" || true; exit 130' INT TERM HUP
+    wait "$pid" || rc=$?
+    trap - INT TERM HUP
+    return "$rc"
+}
+
 # show_failure LOG: what may tell why, from the end of the log of a test program
 show_failure() {
     grep -v '^ok \|^# Start\|^# End\|^# starting' "$1" | tail -n 25 |
@@ -135,6 +177,7 @@ show_failure() {
 case_of() {
     local name=$1 log=$BUILD/log/${1//\//-}.log
     shift
+    rm -f "$log"
     # In braces, so that the shell's word on a signal goes to the log too
     if { "$@"; } >"$log" 2>&1 </dev/null; then
         echo "ok $name"

@@ -87,11 +87,13 @@ sum_of() {
 need() {
     local packages
     mapfile -t packages < <(packages_of "$@")
-    if [ "$(id -u)" != 0 ] && needs_of "$@" | grep -qx root; then
-        packages+=(uidmap)
-    fi
-    need_packages "${packages[@]}"
-    if needs_of "$@" | grep -qx root; then
+    if ! needs_of "$@" | grep -qx root; then
+        need_packages "${packages[@]}"
+    elif [ "$(id -u)" = 0 ]; then
+        check_as_root
+        need_packages "${packages[@]}"
+    else
+        need_packages "${packages[@]}" uidmap
         check_as_root
     fi
 }
@@ -108,13 +110,22 @@ need_packages() {
         die "packages are missing, and only root can install them:
     apt-get update && apt-get install --no-install-recommends ${choices[*]}"
     fi
-    # Lists that are missing or old name files that the archive has not: the
-    # first try says so, and the second has new ones.
+    have_lists || LET_FINISH=yes run_logged apt-update apt-get update
+    # Old lists name files that the archive has not: the first try says so, and
+    # the second has new ones.
     # shellcheck disable=SC2046 # one word a package
-    (run_logged apt-install apt_install "${choices[@]}") || {
-        run_logged apt-update apt-get update
-        run_logged apt-install apt_install $(choose_packages "${missing[@]}")
+    (LET_FINISH=yes run_logged apt-install apt_install "${choices[@]}") || {
+        or_interrupted $?
+        say "- that was with old lists; new ones, and once more"
+        LET_FINISH=yes run_logged apt-update apt-get update
+        LET_FINISH=yes run_logged apt-install apt_install $(choose_packages "${missing[@]}")
     }
+}
+
+# have_lists: does apt on this machine know what its archive has? A machine as it is
+# delivered does not.
+have_lists() {
+    compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null
 }
 
 # missing_packages PKG...: those of which no alternative is installed
@@ -137,7 +148,7 @@ choose_packages() {
         chosen=${pkg%%/*}
         if [ "$pkg" != "$chosen" ]; then
             # A machine that has no lists yet: those of its release
-            [ -n "$conf" ] || ! apt-cache show libc6 >/dev/null 2>&1 || conf=/dev/null
+            [ -n "$conf" ] || ! have_lists || conf=/dev/null
             [ -n "$conf" ] || conf=$(release_apt "$(host_release)")
             for choice in ${pkg//\// }; do
                 if apt-cache -c "$conf" show --no-all-versions "$choice" >/dev/null 2>&1; then
@@ -151,6 +162,8 @@ choose_packages() {
 }
 
 apt_install() {
+    # What was interrupted once is in the way of all else
+    dpkg --configure -a &&
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         -o DPkg::Lock::Timeout=300 "$@"
 }
@@ -172,14 +185,21 @@ debian_archive() {
         [ "$kind" = security ] || echo "$DEBIAN_ARCHIVE"
         return 0
     fi
-    found=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' \
-        'Created-By: Packages' | awk -v kind="$kind" '
+    # Also of lists that are not there yet
+    found=$(apt-get indextargets --no-release-info \
+        --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
+        awk -v kind="$kind" '
             $2 != "main" { next }
-            $1 !~ /^(bookworm|trixie|forky|sid|oldstable|stable|testing|unstable)/ { next }
-            ($1 ~ /security/) == (kind == "security") && $3 ~ /^(https?|file|copy):/ {
+            $1 !~ /^(bookworm|trixie|forky|sid|oldstable|stable|testing|unstable)(-security|-updates|-backports)?$/ { next }
+            ($1 ~ /security/) == (kind == "security") &&
+            $3 ~ /^(https?|file|copy|mirror\+file):/ {
                 print $3
                 exit
             }')
+    # A file that lists mirrors, as cloud images have it
+    if [ "${found#mirror+file:}" != "$found" ]; then
+        found=$(grep -o -m 1 '^https\?://[^[:space:]]*' "/${found#mirror+file:*(/)}" || true)
+    fi
     if [ -z "$found" ] && [ "$kind" = main ]; then
         die "apt on this machine knows no archive of Debian's: DEBIAN_ARCHIVE=ADDRESS" \
             "names one (see 'apt-get indextargets')"
@@ -216,29 +236,37 @@ release_lines() {
 # /etc/apt changes. "again" gets new lists. An archive that has not been brought up
 # to date for weeks is taken as it is.
 release_apt() {
-    local release=$1 dir=$BUILD/apt/$1
-    if [ ! -e "$dir/ready" ] || [ "${2:-}" = again ]; then
+    local release=$1 dir=$BUILD/apt/$1 lines line suite
+    lines=$(release_lines "$release")
+    if [ "$(cat "$dir/ready" 2>/dev/null)" != "$lines" ] || [ "${2:-}" = again ]; then
         rm -rf "$dir"
         mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
-        release_lines "$release" >"$dir/sources.list"
+        echo "$lines" >"$dir/sources.list"
+        # What this machine has installed is of no concern
+        : >"$dir/status"
         cat >"$dir/apt.conf" <<EOF
 Dir::Etc::SourceList "$dir/sources.list";
 Dir::Etc::SourceParts "/dev/null";
 Dir::Etc::Preferences "/dev/null";
 Dir::Etc::PreferencesParts "/dev/null";
 Dir::State::Lists "$dir/lists";
+Dir::State::status "$dir/status";
 Dir::Cache "$dir/cache";
 Acquire::Languages "none";
 Acquire::Retries "3";
 Acquire::Check-Valid-Until "false";
 APT::Sandbox::User "$(id -un)";
 EOF
-        # A suite that this archive does not serve is no failure here: what is
-        # missing for it shows where it is asked for.
+        # A suite that this archive does not serve is no failure here, and is left
+        # out: what is missing for it shows where it is asked for.
         run_logged "apt-update-$release" sh -c "apt-get -c '$dir/apt.conf' update || true"
-        ls "$dir"/lists/*_main_* >/dev/null 2>&1 ||
+        while read -r line; do
+            suite=${line% main}
+            ! compgen -G "$dir/lists/*_dists_${suite##* }_main_*" >/dev/null || echo "$line"
+        done <<<"$lines" >"$dir/sources.list"
+        grep -q "\(^deb-src .*\| $release main$\)" "$dir/sources.list" ||
             die "the archive serves no lists of $release; see build/log/apt-update-$release.log"
-        touch "$dir/ready"
+        echo "$lines" >"$dir/ready"
     fi
     echo "$dir/apt.conf"
 }

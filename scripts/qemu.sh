@@ -19,8 +19,11 @@ setup_packages() {
     need qemu
     # A build in another clone of this repository finds what this one compiled.
     export PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP CCACHE_NOHASHDIR=1
+    # A user may have no home
+    mkdir -p "$(ccache -k cache_dir)" 2>/dev/null && [ -w "$(ccache -k cache_dir)" ] ||
+        export CCACHE_DIR=$BUILD/ccache
     MESON_PATH=
-    if ! dpkg --compare-versions "$(meson_version meson)" ge "$QEMU_MESON"; then
+    if ! dpkg --compare-versions "$(meson_version)" ge "$QEMU_MESON"; then
         if dpkg --compare-versions "$(meson_candidate)" ge "$QEMU_MESON" &&
                 [ "$(id -u)" = 0 ]; then
             need_packages meson
@@ -32,9 +35,11 @@ setup_packages() {
     fi
 }
 
-# meson_version PROGRAM: nothing where it is not there
+# meson_version [DIR]: of the meson that QEMU's configure finds, with DIR first;
+# nothing where there is none. What PATH has is of no use to it.
 meson_version() {
-    "$1" --version 2>/dev/null || true
+    PYTHONPATH=${1:-} /usr/bin/python3 -c \
+        'import mesonbuild.coredata as c; print(c.version)' 2>/dev/null || true
 }
 
 # meson_candidate: the version that this machine's archive has
@@ -50,11 +55,14 @@ unpack_meson() {
                 "$BUILD/apt/meson" meson); then
             rm -rf "$BUILD/meson"
             dpkg-deb -x "$BUILD"/apt/meson/meson_*.deb "$BUILD/meson"
-            if dpkg --compare-versions "$(PYTHONPATH=$BUILD/meson/usr/lib/python3/dist-packages \
-                    meson_version "$BUILD/meson/usr/bin/meson")" ge "$QEMU_MESON"; then
+            if dpkg --compare-versions \
+                    "$(meson_version "$BUILD/meson/usr/lib/python3/dist-packages")" \
+                    ge "$QEMU_MESON"; then
                 touch "$BUILD/meson/ready"
                 return 0
             fi
+        else
+            or_interrupted $?
         fi
     done
     die "QEMU needs meson $QEMU_MESON or newer, and none can be had: this machine's" \
@@ -106,16 +114,20 @@ upstream_compat() {
 }
 
 tree_git() {
-    # Also where root runs this in a user's clone
-    git -C "$1" -c user.name=setup -c user.email=setup@localhost \
-        -c commit.gpgsign=false -c core.autocrlf=false -c safe.directory='*' "${@:2}"
+    # Nobody's configuration but this; also where root runs this in a user's clone;
+    # and nothing that goes on by itself.
+    GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 \
+        git -C "$1" -c user.name=setup -c user.email=setup@localhost \
+        -c safe.directory='*' -c gc.auto=0 -c maintenance.auto=false \
+        -c advice.detachedHead=false -c init.defaultBranch=main "${@:2}"
 }
 
 # qemu_source TREE SERIES: have TREE, which is made if it is ours, be the source
 # with our patches and new files
 qemu_source() {
     local tree=$1 series=$2
-    [ "$tree" != "$BUILD/qemu-$series" ] || [ -e "$tree.version" ] ||
+    [ "$tree" != "$BUILD/qemu-$series" ] ||
+        { [ -e "$tree.version" ] && [ -e "$tree/VERSION" ]; } ||
         fetch_source qemu "$series" "$tree"
     # Nobody else is at work below build/: what a killed git left is in the way.
     [ "${tree#"$BUILD"/}" = "$tree" ] || rm -f "$tree/.git/index.lock"
@@ -145,14 +157,15 @@ qemu_repository() {
 # What somebody committed or changed there by hand is never thrown away. The
 # stamp says which patches led to which commit, or that they are being applied.
 qemu_patches() {
-    local tree=$1 series=$2 stamp=$1/.git/desc-patches sum head patches=()
+    local tree=$1 series=$2 stamp sum head patches=()
+    stamp=$(patches_stamp "$tree")
     mapfile -t patches < <(list_patches "$series")
     sum=$(patches_sum "$series")
     head=$(tree_git "$tree" rev-parse HEAD)
     [ "$(cat "$stamp" 2>/dev/null)" != "$sum $head" ] || return 0
-    case $(cat "$stamp" 2>/dev/null) in
+    case $([ ! -e "$stamp" ] && echo none || cat "$stamp") in
     applying) ;;
-    *" $head"|"")
+    *" $head"|none)
         [ -e "$stamp" ] || [ "$head" = "$(tree_git "$tree" rev-parse pristine)" ] ||
             die "$tree has commits after 'pristine': move that tag to where" \
                 "the patches are to go, with 'git -C $tree tag -f pristine'"
@@ -172,7 +185,15 @@ qemu_patches() {
         tail -n 5 "$BUILD/log/am.log" >&2
         die "a patch does not apply to $tree; see build/log/am.log"
     fi
-    echo "$sum $(tree_git "$tree" rev-parse HEAD)" >"$stamp"
+    echo "$sum $(tree_git "$tree" rev-parse HEAD)" >"$stamp.new"
+    mv "$stamp.new" "$stamp"
+}
+
+# patches_stamp TREE: the file that says which patches led to which commit
+patches_stamp() {
+    local path
+    path=$(tree_git "$1" rev-parse --git-path desc-patches)
+    [[ $path = /* ]] && echo "$path" || echo "$1/$path"
 }
 
 # patches_sum SERIES: what tells one set of patches from another

@@ -83,7 +83,7 @@ enter_root() {
         mount --rbind /proc "$root/proc"
         if [ "$top" ]; then
             mkdir -p "$root$top"
-            mount --bind "$top" "$root$top"
+            mount --rbind "$top" "$root$top"
         fi
         exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
             LC_ALL=C.UTF-8 sh -c "cd \"\$1\" && shift && exec \"\$@\"" sh "$dir" "$@"

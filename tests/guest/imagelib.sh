@@ -15,14 +15,18 @@ one_at_a_time() {
 }
 
 # stamped NAME TEXT [INPUT...]: is $dir/NAME.stamp that of TEXT and of these
-# files and folders? If not, leave what it should be in $stamp.
+# files and folders? If not, it is removed, as what it stands for is to be made
+# anew, and what it should be is left in $stamp.
 stamped() {
     local name=$1 text=$2
     shift 2
     stamp=$({ echo "$text"
               [ $# = 0 ] || find "$@" -type f | sort | xargs sha256sum | sed "s|$TOP/||"
             } | sha256sum)
-    [ "$(cat "$dir/$name.stamp" 2>/dev/null)" = "$stamp" ]
+    [ "$(cat "$dir/$name.stamp" 2>/dev/null)" = "$stamp" ] || {
+        rm -f "$dir/$name.stamp"
+        return 1
+    }
 }
 
 # What guests of Debian 12 run is built in a root of Debian 12: the driver, vser,
@@ -36,6 +40,7 @@ have_build_root() {
     (
         dir=$BUILD/guest
         one_at_a_time
+        [ -e "$BUILD_ROOT/etc/debian_version" ] || rm -f "$dir/bookworm.stamp"
         stamped bookworm "$(declare -f make_root) ${ROOT_OPTIONS[*]} ${BUILD_PACKAGES[*]}" || {
             make_root bookworm "$BUILD_ROOT" essential "${BUILD_PACKAGES[@]}"
             echo "$stamp" >"$dir/bookworm.stamp"
