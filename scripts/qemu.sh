@@ -19,6 +19,11 @@ setup_packages() {
     need qemu
     # A build in another clone of this repository finds what this one compiled.
     export PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP CCACHE_NOHASHDIR=1
+    # A compiler that is newer than the source warns of what nobody could know. These
+    # versions of QEMU are without a warning up to gcc 14.
+    [ "$(gcc -dumpversion | cut -d . -f 1)" -le 14 ] ||
+        [[ " ${QEMU_CONFIGURE[*]} " = *" --disable-werror "* ]] ||
+        QEMU_CONFIGURE+=(--disable-werror)
     # A user may have no home
     mkdir -p "$(ccache -k cache_dir)" 2>/dev/null && [ -w "$(ccache -k cache_dir)" ] ||
         export CCACHE_DIR=$BUILD/ccache
