@@ -68,7 +68,7 @@ typedef struct KnownPort {
 } KnownPort;
 
 /* A port that speaks records, and what it said of its controller's ports */
-typedef struct DescPort {
+typedef struct Feed {
     char name[32];
     unsigned int device;        /* the controller: 2 of vport2p7 */
     int fd;                     /* -1: closed, until retry_at */
@@ -94,12 +94,12 @@ typedef struct DescPort {
     /* Those that were there before it was opened */
     size_t olds;
     KnownPort old[ENTRIES_MAX];
-} DescPort;
+} Feed;
 
 typedef struct Daemon {
     char **only;                /* the user's ports; NULL: all by name */
     int epoll, uevent;
-    DescPort **port;
+    Feed **port;
     size_t ports;
 } Daemon;
 
@@ -113,15 +113,15 @@ static int64_t now(void)
 }
 
 static void __attribute__((format(printf, 2, 3)))
-complain(DescPort *dp, const char *fmt, ...)
+complain(Feed *feed, const char *fmt, ...)
 {
     char text[512];
     va_list ap;
 
-    if (dp->complaints > COMPLAINTS_MAX) {
+    if (feed->complaints > COMPLAINTS_MAX) {
         return;
     }
-    if (dp->complaints++ == COMPLAINTS_MAX) {
+    if (feed->complaints++ == COMPLAINTS_MAX) {
         snprintf(text, sizeof(text),
                  "no more is said until it is opened again");
     } else {
@@ -129,10 +129,10 @@ complain(DescPort *dp, const char *fmt, ...)
         vsnprintf(text, sizeof(text), fmt, ap);
         va_end(ap);
     }
-    vser_error("%s: %s", dp->name, text);
+    vser_error("%s: %s", feed->name, text);
 }
 
-static DescPort *desc_port_of(const Daemon *d, unsigned int device)
+static Feed *feed_of(const Daemon *d, unsigned int device)
 {
     size_t i;
 
@@ -147,9 +147,9 @@ static DescPort *desc_port_of(const Daemon *d, unsigned int device)
 /* ------------------------------------------------------------------ */
 /* The store */
 
-static void entry_name(const DescPort *dp, uint32_t id, char name[32])
+static void entry_name(const Feed *feed, uint32_t id, char name[32])
 {
-    snprintf(name, 32, "vport%up%u", dp->device, id);
+    snprintf(name, 32, "vport%up%u", feed->device, id);
 }
 
 /* Have udev look at a port again */
@@ -171,51 +171,51 @@ static void tell_udev(const char *name)
     }
 }
 
-static Entry *entry_find(DescPort *dp, uint32_t id)
+static Entry *entry_find(Feed *feed, uint32_t id)
 {
     size_t i;
 
-    for (i = 0; i < dp->entries; i++) {
-        if (dp->entry[i].id == id) {
-            return &dp->entry[i];
+    for (i = 0; i < feed->entries; i++) {
+        if (feed->entry[i].id == id) {
+            return &feed->entry[i];
         }
     }
     return NULL;
 }
 
-static void entry_remove(DescPort *dp, Entry *entry)
+static void entry_remove(Feed *feed, Entry *entry)
 {
     char name[32];
 
-    entry_name(dp, entry->id, name);
+    entry_name(feed, entry->id, name);
     if (store_remove(name, entry->instance) == 1) {
-        dp->changes--;
+        feed->changes--;
         if (entry->instance && entry->instance == port_instance(name)) {
             tell_udev(name);
         }
     }
-    *entry = dp->entry[--dp->entries];
+    *entry = feed->entry[--feed->entries];
 }
 
-static KnownPort *gone_find(DescPort *dp, uint32_t id)
+static KnownPort *gone_find(Feed *feed, uint32_t id)
 {
     size_t i;
 
-    for (i = 0; i < dp->gones; i++) {
-        if (dp->gone[i].id == id) {
-            return &dp->gone[i];
+    for (i = 0; i < feed->gones; i++) {
+        if (feed->gone[i].id == id) {
+            return &feed->gone[i];
         }
     }
     return NULL;
 }
 
 /* What the host says is gone is still there until the kernel has seen that */
-static void gone_remember(DescPort *dp, const Entry *entry)
+static void gone_remember(Feed *feed, const Entry *entry)
 {
-    KnownPort *gone = gone_find(dp, entry->id);
+    KnownPort *gone = gone_find(feed, entry->id);
 
-    if (!gone && dp->gones < ENTRIES_MAX) {
-        gone = &dp->gone[dp->gones++];
+    if (!gone && feed->gones < ENTRIES_MAX) {
+        gone = &feed->gone[feed->gones++];
     }
     if (gone) {
         *gone = (KnownPort) { entry->id, entry->instance };
@@ -226,43 +226,45 @@ static void gone_remember(DescPort *dp, const Entry *entry)
  * Whose what the host says of a port may be: that of the port that is there,
  * if it did not go before that.
  */
-static uint64_t instance_now(DescPort *dp, uint32_t id)
+static uint64_t instance_now(Feed *feed, uint32_t id)
 {
-    KnownPort *gone = gone_find(dp, id);
+    KnownPort *gone = gone_find(feed, id);
     char name[32];
     uint64_t instance;
 
-    entry_name(dp, id, name);
+    entry_name(feed, id, name);
     instance = port_instance(name);
     return gone && gone->instance == instance ? 0 : instance;
 }
 
-/* Remember which ports the kernel has, before @dp is opened */
-static void olds_remember(DescPort *dp)
+/* Remember which ports the kernel has, before @feed is opened */
+static void olds_remember(Feed *feed)
 {
     size_t count, i;
     char **names = port_names(&count);
 
-    dp->olds = 0;
+    feed->olds = 0;
     for (i = 0; i < count; i++) {
         unsigned int device, id;
 
         port_name_parse(names[i], &device, &id);
-        if (device == dp->device && dp->olds < ENTRIES_MAX) {
-            dp->old[dp->olds++] = (KnownPort) { id, port_instance(names[i]) };
+        if (device == feed->device && feed->olds < ENTRIES_MAX) {
+            feed->old[feed->olds++] = (KnownPort) {
+                id, port_instance(names[i])
+            };
         }
         free(names[i]);
     }
     free(names);
 }
 
-static bool is_old(const DescPort *dp, uint32_t id, uint64_t instance)
+static bool is_old(const Feed *feed, uint32_t id, uint64_t instance)
 {
     size_t i;
 
-    for (i = 0; i < dp->olds; i++) {
-        if (dp->old[i].id == id) {
-            return dp->old[i].instance == instance;
+    for (i = 0; i < feed->olds; i++) {
+        if (feed->old[i].id == id) {
+            return feed->old[i].instance == instance;
         }
     }
     return false;
@@ -276,13 +278,13 @@ static bool is_old(const DescPort *dp, uint32_t id, uint64_t instance)
  *
  * Returns false if some could not be settled for that.
  */
-static bool entries_settle(DescPort *dp, bool behind)
+static bool entries_settle(Feed *feed, bool behind)
 {
     bool all = true;
     size_t i = 0;
 
-    while (i < dp->entries) {
-        Entry *entry = &dp->entry[i];
+    while (i < feed->entries) {
+        Entry *entry = &feed->entry[i];
         char name[32];
 
         if (entry->next_instance == entry->instance) {
@@ -290,14 +292,14 @@ static bool entries_settle(DescPort *dp, bool behind)
             continue;
         }
         if (behind && entry->next_instance &&
-            !is_old(dp, entry->id, entry->next_instance)) {
+            !is_old(feed, entry->id, entry->next_instance)) {
             all = false;
             i++;
             continue;
         }
-        entry_name(dp, entry->id, name);
+        entry_name(feed, entry->id, name);
         if (!store_move(name, entry->instance, entry->next_instance)) {
-            entry_remove(dp, entry);    /* another one takes its place */
+            entry_remove(feed, entry);    /* another one takes its place */
         } else {
             entry->instance = entry->next_instance;
             if (entry->instance) {
@@ -309,14 +311,14 @@ static bool entries_settle(DescPort *dp, bool behind)
     return all;
 }
 
-static void entries_remove(DescPort *dp, bool confirmed_too)
+static void entries_remove(Feed *feed, bool confirmed_too)
 {
     size_t i = 0;
 
-    while (i < dp->entries) {
-        if (!dp->entry[i].confirmed || confirmed_too) {
+    while (i < feed->entries) {
+        if (!feed->entry[i].confirmed || confirmed_too) {
             /* Another one takes its place */
-            entry_remove(dp, &dp->entry[i]);
+            entry_remove(feed, &feed->entry[i]);
         } else {
             i++;
         }
@@ -324,12 +326,12 @@ static void entries_remove(DescPort *dp, bool confirmed_too)
 }
 
 /* A snapshot begins: what it does not confirm is not true any more */
-static void entries_doubt(DescPort *dp)
+static void entries_doubt(Feed *feed)
 {
     size_t i;
 
-    for (i = 0; i < dp->entries; i++) {
-        dp->entry[i].confirmed = false;
+    for (i = 0; i < feed->entries; i++) {
+        feed->entry[i].confirmed = false;
     }
 }
 
@@ -337,25 +339,26 @@ static void entries_doubt(DescPort *dp)
  * The device was reset, as when the guest sleeps, and the driver may never hear
  * that a port went: what is there is what the host speaks of.
  */
-static void forget_gone(DescPort *dp)
+static void forget_gone(Feed *feed)
 {
     size_t i;
 
-    dp->gones = 0;
-    for (i = 0; i < dp->entries; i++) {
-        if (!dp->entry[i].instance) {
-            dp->entry[i].next_instance = instance_now(dp, dp->entry[i].id);
+    feed->gones = 0;
+    for (i = 0; i < feed->entries; i++) {
+        if (!feed->entry[i].instance) {
+            feed->entry[i].next_instance =
+                instance_now(feed, feed->entry[i].id);
         }
     }
 }
 
 /*
- * What an earlier daemon left is for @dp to confirm if it is about @dp's
- * controller. With @dp NULL: for all ports; and what no port can confirm goes.
- * So does what is about no port that is there: a snapshot will bring it.
+ * What an earlier daemon left is for @feed to confirm if it is about @feed's
+ * controller. With @feed NULL: for all ports; and what no port can confirm
+ * goes. So does what is about no port that is there: a snapshot will bring it.
  * Returns false, after a message, if there is no store.
  */
-static bool adopt_store(Daemon *d, DescPort *dp)
+static bool adopt_store(Daemon *d, Feed *feed)
 {
     DIR *dir = store_open();
     struct dirent *file;
@@ -367,15 +370,15 @@ static bool adopt_store(Daemon *d, DescPort *dp)
         unsigned int device, id;
         uint64_t instance;
         char name[32];
-        DescPort *owner;
+        Feed *owner;
         bool known;
 
         if (!store_name_parse(file->d_name, name, &instance)) {
             continue;
         }
         port_name_parse(name, &device, &id);
-        owner = desc_port_of(d, device);
-        if (dp ? owner != dp : !owner && d->only) {
+        owner = feed_of(d, device);
+        if (feed ? owner != feed : !owner && d->only) {
             continue;
         }
         known = instance && instance == port_instance(name);
@@ -394,107 +397,108 @@ static bool adopt_store(Daemon *d, DescPort *dp)
 /* ------------------------------------------------------------------ */
 /* Records */
 
-static void learn(DescPort *dp, const Record *record)
+static void learn(Feed *feed, const Record *record)
 {
     VirtIOSerialDescError err;
-    Entry *entry = entry_find(dp, record->id);
+    Entry *entry = entry_find(feed, record->id);
     char name[32];
     int put;
 
-    entry_name(dp, record->id, name);
+    entry_name(feed, record->id, name);
     if (!virtio_serial_desc_check(record->blob, record->length, &err)) {
-        complain(dp, "no well-formed descriptor for %s: %s", name, err.text);
-    } else if (!entry && dp->entries == ENTRIES_MAX) {
-        complain(dp, "%s ignored: more than %u ports", name, ENTRIES_MAX);
+        complain(feed, "no well-formed descriptor for %s: %s", name, err.text);
+    } else if (!entry && feed->entries == ENTRIES_MAX) {
+        complain(feed, "%s ignored: more than %u ports", name, ENTRIES_MAX);
     } else {
         put = store_put(name, entry ? entry->instance : 0, record->blob,
                         record->length);
         if (put >= 0) {
             if (!entry) {
-                entry = &dp->entry[dp->entries++];
+                entry = &feed->entry[feed->entries++];
                 *entry = (Entry) { .id = record->id };
             }
             if (put > 0) {
-                dp->changes--;
+                feed->changes--;
                 entry->instance = 0;
             }
             entry->confirmed = true;
-            entry->next_instance = instance_now(dp, record->id);
+            entry->next_instance = instance_now(feed, record->id);
             return;
         }
         /* As when the disk is full: another snapshot may find it better */
-        complain(dp, "%s/%s: %s", VSER_STORE, name, strerror(errno));
-        dp->missed = true;
-        dp->changes--;
+        complain(feed, "%s/%s: %s", VSER_STORE, name, strerror(errno));
+        feed->missed = true;
+        feed->changes--;
     }
     if (entry) {
-        entry_remove(dp, entry);
+        entry_remove(feed, entry);
     }
 }
 
-static void handle_record(DescPort *dp, RecordType type, const Record *record)
+static void handle_record(Feed *feed, RecordType type, const Record *record)
 {
     Entry *entry;
 
     switch (type) {
     case RECORD_DESC:
-        learn(dp, record);
+        learn(feed, record);
         break;
     case RECORD_GONE:
-        entry = entry_find(dp, record->id);
+        entry = entry_find(feed, record->id);
         if (entry) {
             if (entry->instance) {
-                gone_remember(dp, entry);
+                gone_remember(feed, entry);
             }
-            entry_remove(dp, entry);
+            entry_remove(feed, entry);
         }
         break;
     default:
-        entries_remove(dp, false);
-        if (dp->ended) {
-            forget_gone(dp);
+        entries_remove(feed, false);
+        if (feed->ended) {
+            forget_gone(feed);
         }
         /*
          * If there is another end without a beginning, the device was reset
          * and has begun anew, as when the guest had slept.
          */
-        entries_doubt(dp);
-        dp->snapshot_done = dp->ended = true;
+        entries_doubt(feed);
+        feed->snapshot_done = feed->ended = true;
     }
 }
 
 /* ------------------------------------------------------------------ */
 /* Ports that speak records */
 
-static void desc_port_close(DescPort *dp)
+static void feed_close(Feed *feed)
 {
-    if (dp->fd >= 0) {
-        close(dp->fd);
-        dp->fd = -1;
-        dp->paused = false;
+    if (feed->fd >= 0) {
+        close(feed->fd);
+        feed->fd = -1;
+        feed->paused = false;
     }
 }
 
 /* It can't be used now: try again later, and later still each time */
-static void desc_port_retry(DescPort *dp)
+static void feed_retry(Feed *feed)
 {
-    if (dp->backoff == 0 ||
-        (dp->fd >= 0 && now() - dp->opened_at > BACKOFF_MAX)) {
-        dp->backoff = BACKOFF_MIN;
+    if (feed->backoff == 0 ||
+        (feed->fd >= 0 && now() - feed->opened_at > BACKOFF_MAX)) {
+        feed->backoff = BACKOFF_MIN;
     }
-    desc_port_close(dp);
-    dp->retry_at = now() + dp->backoff;
-    dp->backoff = dp->backoff * 2 < BACKOFF_MAX ? dp->backoff * 2 : BACKOFF_MAX;
+    feed_close(feed);
+    feed->retry_at = now() + feed->backoff;
+    feed->backoff = feed->backoff * 2 < BACKOFF_MAX ? feed->backoff * 2
+                                                    : BACKOFF_MAX;
 }
 
 /* Opening it brings a new snapshot; one that is left alone still is */
-static void desc_port_ask_again(DescPort *dp)
+static void feed_ask_again(Feed *feed)
 {
-    if (dp->fd >= 0) {
-        if (!dp->paused) {
-            dp->retry_at = now();
+    if (feed->fd >= 0) {
+        if (!feed->paused) {
+            feed->retry_at = now();
         }
-        desc_port_close(dp);
+        feed_close(feed);
     }
 }
 
@@ -503,73 +507,73 @@ static void desc_port_ask_again(DescPort *dp)
  * to tell of changes only. While the host has it open, epoll is to return as
  * long as there are bytes, so that all ports have their turn.
  */
-static int desc_port_listen(Daemon *d, DescPort *dp, int operation)
+static int feed_listen(Daemon *d, Feed *feed, int operation)
 {
     struct epoll_event e = {
-        .events = EPOLLIN | (dp->host_closed ? EPOLLET : 0), .data.ptr = dp,
+        .events = EPOLLIN | (feed->host_closed ? EPOLLET : 0), .data.ptr = feed,
     };
 
-    return epoll_ctl(d->epoll, operation, dp->fd, &e);
+    return epoll_ctl(d->epoll, operation, feed->fd, &e);
 }
 
-static void desc_port_set_closed(Daemon *d, DescPort *dp, bool closed)
+static void feed_set_closed(Daemon *d, Feed *feed, bool closed)
 {
-    if (dp->host_closed != closed) {
-        dp->host_closed = closed;
-        desc_port_listen(d, dp, EPOLL_CTL_MOD);
+    if (feed->host_closed != closed) {
+        feed->host_closed = closed;
+        feed_listen(d, feed, EPOLL_CTL_MOD);
     }
 }
 
-static void desc_port_open(Daemon *d, DescPort *dp)
+static void feed_open(Daemon *d, Feed *feed)
 {
-    char path[PATH_MAX], failure[sizeof(dp->last_failure)];
+    char path[PATH_MAX], failure[sizeof(feed->last_failure)];
     size_t i;
 
-    dp->host_closed = false;
-    snprintf(path, sizeof(path), "%s/%s", VSER_DEV, dp->name);
-    olds_remember(dp);
-    dp->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (dp->fd < 0 || desc_port_listen(d, dp, EPOLL_CTL_ADD) < 0) {
+    feed->host_closed = false;
+    snprintf(path, sizeof(path), "%s/%s", VSER_DEV, feed->name);
+    olds_remember(feed);
+    feed->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (feed->fd < 0 || feed_listen(d, feed, EPOLL_CTL_ADD) < 0) {
         bool gone = errno == ENODEV || errno == ENXIO || errno == ENOENT;
 
         snprintf(failure, sizeof(failure), "%s", strerror(errno));
-        desc_port_close(dp);
+        feed_close(feed);
         /* The kernel will say that it is gone, or udev make its node */
-        if (!gone && strcmp(failure, dp->last_failure) != 0) {
+        if (!gone && strcmp(failure, feed->last_failure) != 0) {
             vser_error("%s: %s; trying again", path, failure);
-            strcpy(dp->last_failure, failure);
+            strcpy(feed->last_failure, failure);
         }
-        desc_port_retry(dp);
+        feed_retry(feed);
         return;
     }
-    dp->last_failure[0] = '\0';
-    dp->opened_at = now();
-    dp->complaints = 0;
-    dp->ended = dp->missed = false;
-    dp->reads = 0;
-    records_reset(&dp->records);
-    entries_doubt(dp);
-    for (i = 0; i < dp->entries; i++) {
+    feed->last_failure[0] = '\0';
+    feed->opened_at = now();
+    feed->complaints = 0;
+    feed->ended = feed->missed = false;
+    feed->reads = 0;
+    records_reset(&feed->records);
+    entries_doubt(feed);
+    for (i = 0; i < feed->entries; i++) {
         /* What would have been read before it was settled is lost */
-        dp->entry[i].next_instance = dp->entry[i].instance;
+        feed->entry[i].next_instance = feed->entry[i].instance;
     }
 }
 
 /* Leave the port alone if udev has got more to do from it than it should */
-static void limit_changes(Daemon *d, DescPort *dp)
+static void limit_changes(Daemon *d, Feed *feed)
 {
-    int64_t earned = (now() - dp->changes_at) * CHANGES_PER_SECOND / 1000;
+    int64_t earned = (now() - feed->changes_at) * CHANGES_PER_SECOND / 1000;
 
     if (earned > 0) {
-        dp->changes_at = now();
-        dp->changes = earned < CHANGES_BURST - dp->changes ?
-                      dp->changes + (int)earned : CHANGES_BURST;
+        feed->changes_at = now();
+        feed->changes = earned < CHANGES_BURST - feed->changes ?
+                      feed->changes + (int)earned : CHANGES_BURST;
     }
-    if (dp->changes < 0 && dp->fd >= 0) {
-        complain(dp, "too many changes; slowing down");
-        dp->paused = true;
-        dp->retry_at = now() - dp->changes * 1000 / CHANGES_PER_SECOND;
-        epoll_ctl(d->epoll, EPOLL_CTL_DEL, dp->fd, NULL);
+    if (feed->changes < 0 && feed->fd >= 0) {
+        complain(feed, "too many changes; slowing down");
+        feed->paused = true;
+        feed->retry_at = now() - feed->changes * 1000 / CHANGES_PER_SECOND;
+        epoll_ctl(d->epoll, EPOLL_CTL_DEL, feed->fd, NULL);
     }
 }
 
@@ -577,27 +581,27 @@ static void limit_changes(Daemon *d, DescPort *dp)
  * The port is read to its end, for now. If it held so much that the device had
  * to wait, what is owed is still to come: a snapshot is what is so.
  */
-static void desc_port_at_end(DescPort *dp)
+static void feed_at_end(Feed *feed)
 {
-    bool behind = dp->reads > READS_MAX;
+    bool behind = feed->reads > READS_MAX;
 
-    if (!entries_settle(dp, behind) && dp->ended) {
-        desc_port_ask_again(dp);
+    if (!entries_settle(feed, behind) && feed->ended) {
+        feed_ask_again(feed);
     }
-    if (dp->ended || !behind) {
-        dp->reads = 0;
+    if (feed->ended || !behind) {
+        feed->reads = 0;
     }
-    if (dp->ended && dp->missed) {
-        desc_port_retry(dp);
+    if (feed->ended && feed->missed) {
+        feed_retry(feed);
     }
 }
 
 /* Take what has come, at most a buffer of it; returns whether any had */
-static bool desc_port_read(Daemon *d, DescPort *dp)
+static bool feed_read(Daemon *d, Feed *feed)
 {
     static uint8_t buffer[65536];
     const uint8_t *data = buffer;
-    ssize_t got = read(dp->fd, buffer, sizeof(buffer));
+    ssize_t got = read(feed->fd, buffer, sizeof(buffer));
     VirtIOSerialDescError err;
     RecordType type;
     Record record;
@@ -606,60 +610,60 @@ static bool desc_port_read(Daemon *d, DescPort *dp)
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
         bool at_end = errno == EAGAIN;
 
-        desc_port_set_closed(d, dp, false);
+        feed_set_closed(d, feed, false);
         if (at_end) {
-            desc_port_at_end(dp);
+            feed_at_end(feed);
         }
         return false;
     }
     if (got < 0) {
         /* Of a port that has gone the kernel says so in another place */
         if (errno != ENODEV) {
-            complain(dp, "%s", strerror(errno));
+            complain(feed, "%s", strerror(errno));
         }
-        desc_port_retry(dp);
+        feed_retry(feed);
         return false;
     }
     if (got == 0) {
         /* What the host had begun it will not go on with */
-        desc_port_set_closed(d, dp, true);
-        records_reset(&dp->records);
-        entries_settle(dp, false);
-        entries_doubt(dp);
-        dp->ended = false;
+        feed_set_closed(d, feed, true);
+        records_reset(&feed->records);
+        entries_settle(feed, false);
+        entries_doubt(feed);
+        feed->ended = false;
         return false;
     }
-    desc_port_set_closed(d, dp, false);
-    dp->reads++;
+    feed_set_closed(d, feed, false);
+    feed->reads++;
 
     length = got;
-    while ((type = records_next(&dp->records, &data, &length, &record, &err))
+    while ((type = records_next(&feed->records, &data, &length, &record, &err))
            != RECORD_MORE) {
         if (type == RECORD_MALFORMED) {
-            complain(dp, "malformed record: %s; opening it again", err.text);
-            desc_port_retry(dp);
+            complain(feed, "malformed record: %s; opening it again", err.text);
+            feed_retry(feed);
             return false;
         }
-        handle_record(dp, type, &record);
+        handle_record(feed, type, &record);
     }
-    limit_changes(d, dp);
+    limit_changes(d, feed);
     return true;
 }
 
 /* Take all that has come; a host may not let others have their turn */
-static void desc_port_drain(Daemon *d, DescPort *dp)
+static void feed_drain(Daemon *d, Feed *feed)
 {
     int i;
 
-    for (i = 0; i < READS_MAX && dp->fd >= 0 && !dp->paused; i++) {
-        if (!desc_port_read(d, dp)) {
+    for (i = 0; i < READS_MAX && feed->fd >= 0 && !feed->paused; i++) {
+        if (!feed_read(d, feed)) {
             break;
         }
     }
 }
 
 /* Is it a port that speaks records? */
-static bool is_desc_port(const Daemon *d, const char *name)
+static bool is_feed(const Daemon *d, const char *name)
 {
     char path[PATH_MAX], says[4096];
     char **only;
@@ -676,25 +680,25 @@ static bool is_desc_port(const Daemon *d, const char *name)
 }
 
 /* A port is there: use it if it speaks records, as its controller's first */
-static DescPort *consider(Daemon *d, const char *name)
+static Feed *consider(Daemon *d, const char *name)
 {
     unsigned int device, id;
-    DescPort *dp;
+    Feed *feed;
 
-    if (!port_name_parse(name, &device, &id) || desc_port_of(d, device) ||
-        !is_desc_port(d, name)) {
+    if (!port_name_parse(name, &device, &id) || feed_of(d, device) ||
+        !is_feed(d, name)) {
         return NULL;
     }
-    dp = vser_realloc(NULL, sizeof(*dp));
-    memset(dp, 0, sizeof(*dp));
-    snprintf(dp->name, sizeof(dp->name), "%s", name);
-    dp->device = device;
-    dp->fd = -1;
-    dp->changes = CHANGES_BURST;
-    dp->changes_at = now();
+    feed = vser_realloc(NULL, sizeof(*feed));
+    memset(feed, 0, sizeof(*feed));
+    snprintf(feed->name, sizeof(feed->name), "%s", name);
+    feed->device = device;
+    feed->fd = -1;
+    feed->changes = CHANGES_BURST;
+    feed->changes_at = now();
     d->port = vser_realloc(d->port, (d->ports + 1) * sizeof(*d->port));
-    d->port[d->ports++] = dp;
-    return dp;
+    d->port[d->ports++] = feed;
+    return feed;
 }
 
 static void consider_all(Daemon *d, bool adopt)
@@ -703,10 +707,10 @@ static void consider_all(Daemon *d, bool adopt)
     char **names = port_names(&count);
 
     for (i = 0; i < count; i++) {
-        DescPort *dp = consider(d, names[i]);
+        Feed *feed = consider(d, names[i]);
 
-        if (dp && adopt) {
-            adopt_store(d, dp);
+        if (feed && adopt) {
+            adopt_store(d, feed);
         }
         free(names[i]);
     }
@@ -714,17 +718,17 @@ static void consider_all(Daemon *d, bool adopt)
 }
 
 /* The port is gone, and with it what it said. Another may take its place. */
-static void desc_port_gone(Daemon *d, DescPort *dp)
+static void feed_gone(Daemon *d, Feed *feed)
 {
     size_t i;
 
-    desc_port_close(dp);
-    entries_remove(dp, true);
-    for (i = 0; d->port[i] != dp; i++) {
+    feed_close(feed);
+    entries_remove(feed, true);
+    for (i = 0; d->port[i] != feed; i++) {
         /* find it */
     }
     d->port[i] = d->port[--d->ports];
-    free(dp);
+    free(feed);
     consider_all(d, true);
 }
 
@@ -740,31 +744,31 @@ static void desc_port_gone(Daemon *d, DescPort *dp)
 static void port_event(Daemon *d, const Uevent *event)
 {
     unsigned int device = 0, id = 0;
-    DescPort *dp;
+    Feed *feed;
     Entry *entry;
 
     port_name_parse(event->port, &device, &id);
-    dp = desc_port_of(d, device);
-    if (!dp) {
+    feed = feed_of(d, device);
+    if (!feed) {
         return;
     }
-    if (event->removed && strcmp(dp->name, event->port) == 0) {
-        desc_port_gone(d, dp);
+    if (event->removed && strcmp(feed->name, event->port) == 0) {
+        feed_gone(d, feed);
         return;
     }
-    entry = entry_find(dp, id);
+    entry = entry_find(feed, id);
     if (!entry || entry->instance == port_instance(event->port)) {
         return;
     }
     if (!entry->instance) {
-        entry->next_instance = instance_now(dp, id);
+        entry->next_instance = instance_now(feed, id);
     }
-    desc_port_drain(d, dp);
-    entry = entry_find(dp, id);
+    feed_drain(d, feed);
+    entry = entry_find(feed, id);
     if (entry && entry->instance &&
         entry->instance != port_instance(event->port)) {
-        entry_remove(dp, entry);
-        desc_port_ask_again(dp);
+        entry_remove(feed, entry);
+        feed_ask_again(feed);
     }
 }
 
@@ -774,14 +778,14 @@ static void look_again(Daemon *d)
     size_t i = 0;
 
     while (i < d->ports) {
-        DescPort *dp = d->port[i];
+        Feed *feed = d->port[i];
         char path[PATH_MAX];
 
-        snprintf(path, sizeof(path), "%s/%s", VSER_SYSFS, dp->name);
+        snprintf(path, sizeof(path), "%s/%s", VSER_SYSFS, feed->name);
         if (access(path, F_OK) < 0) {
-            desc_port_gone(d, dp);      /* another one takes its place */
+            feed_gone(d, feed);      /* another one takes its place */
         } else {
-            desc_port_ask_again(dp);
+            feed_ask_again(feed);
             i++;
         }
     }
@@ -792,16 +796,16 @@ static void read_uevents(Daemon *d)
 {
     UeventResult result;
     Uevent event;
-    DescPort *dp;
+    Feed *feed;
 
     while ((result = uevent_next(d->uevent, &event)) != UEVENT_NONE) {
         if (result == UEVENT_LOST) {
             look_again(d);
             continue;
         }
-        dp = event.removed ? NULL : consider(d, event.port);
-        if (dp) {
-            adopt_store(d, dp);
+        feed = event.removed ? NULL : consider(d, event.port);
+        if (feed) {
+            adopt_store(d, feed);
         } else {
             port_event(d, &event);
         }
@@ -859,17 +863,17 @@ static int64_t open_due(Daemon *d)
     size_t i;
 
     for (i = 0; i < d->ports; i++) {
-        DescPort *dp = d->port[i];
-        bool due = dp->retry_at <= now();
+        Feed *feed = d->port[i];
+        bool due = feed->retry_at <= now();
 
-        if (dp->fd < 0 && due) {
-            desc_port_open(d, dp);
-        } else if (dp->paused && due) {
-            dp->paused = false;
-            desc_port_listen(d, dp, EPOLL_CTL_ADD);
+        if (feed->fd < 0 && due) {
+            feed_open(d, feed);
+        } else if (feed->paused && due) {
+            feed->paused = false;
+            feed_listen(d, feed, EPOLL_CTL_ADD);
         }
-        if ((dp->fd < 0 || dp->paused) && dp->retry_at < next) {
-            next = dp->retry_at;
+        if ((feed->fd < 0 || feed->paused) && feed->retry_at < next) {
+            next = feed->retry_at;
         }
     }
     return next;
@@ -883,7 +887,7 @@ static void run(Daemon *d)
     for (;;) {
         int64_t next = open_due(d);
         struct epoll_event e;
-        DescPort *dp;
+        Feed *feed;
 
         if (!ready && (snapshots_done(d) || now() >= ready_at)) {
             notify_ready();
@@ -897,11 +901,11 @@ static void run(Daemon *d)
                        next > now() ? (int)(next - now()) : 0) <= 0) {
             continue;
         }
-        dp = e.data.ptr;
-        if (!dp) {
+        feed = e.data.ptr;
+        if (!feed) {
             read_uevents(d);
         } else {
-            desc_port_drain(d, dp);
+            feed_drain(d, feed);
         }
     }
 }
