@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# Packages: what a step needs of them (the table is scripts/needs), and apt
-# configurations of our own, a directory a Debian release, so that a release's
-# packages and sources are had whatever release this machine is. lib.sh has it.
+# Packages: what a step needs of them (the tables are scripts/needs and, for suites
+# of tests, tests/README.md), and apt configurations of our own, a directory a Debian
+# release, so that a release's packages and sources are had whatever release this
+# machine is. lib.sh has it.
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -9,19 +10,39 @@
 # ----------------------------------------------------------------------
 # What a step needs
 
-# needs_column NAME COLUMN: a column of scripts/needs, 1 to 8, without spaces at
+# suites_in HEADING: the suites of that section of tests/README.md, in order
+suites_in() {
+    awk -F '|' -v heading="## $1" '
+        /^## / { on = $0 == heading }
+        on && /^\| `/ { gsub(/[` ]/, "", $2); print $2 }' "$TOP/tests/README.md"
+}
+
+# needs_rows: the rows of scripts/needs, and in the same columns the suites of
+# tests/README.md, whose result is never there
+needs_rows() {
+    grep '^[a-z]' "$TOP/scripts/needs"
+    awk -F '|' '
+        /^## / { on = $0 ~ / suites$/ }
+        on && /^\| `/ {
+            gsub(/[` ]/, "", $2)
+            print $2 "|" $3 "|" $4 "|" $5 "|" $6 "|-|" $7 "|" $8
+        }' "$TOP/tests/README.md"
+}
+
+NEEDS=$(needs_rows)
+
+# needs_column NAME COLUMN: a column of these rows, 1 to 8, without spaces at
 # its ends; dies if there is no such name
 needs_column() {
     awk -F '|' -v name="$1" -v column="$2" '
-        /^#/ { next }
         { key = $1; gsub(/ /, "", key) }
         key == name {
             gsub(/^ +| +$/, "", $column)
             print $column == "-" ? "" : $column
             found = 1
         }
-        END { exit !found }' "$TOP/scripts/needs" ||
-        die "scripts/needs has no '$1'"
+        END { exit !found }' <<<"$NEEDS" ||
+        die "neither scripts/needs nor tests/README.md has '$1'"
 }
 
 # needs_of NAME...: these and all that they include, each once, what is included
