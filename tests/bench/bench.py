@@ -21,6 +21,8 @@ import subprocess
 import sys
 import time
 
+from targets import target
+
 # What is compared: name, ours?, ports with descriptors?
 STOCK = ("stock", False, False)
 OURS = ("ours", True, False)
@@ -28,8 +30,8 @@ DESCRIBED = ("ours, descriptors", True, True)
 VARIANTS = [STOCK, OURS, DESCRIBED]
 
 BUFFERS = 32            # in the control queue
-SCALING_TARGET = 1.2    # a port's cost at the most ports against the fewest
-MEMORY_TARGET = 256     # bytes for a descriptor, besides the blob
+SCALING_TARGET = target("port-cost")
+MEMORY_TARGET = target("memory")
 
 
 class Bench:
@@ -215,7 +217,7 @@ class Report:
 
     def verdict(self, what, value, limit):
         word = "reached" if value <= limit else "MISSED"
-        self.verdicts.append(f"{what}: {value:,.2f}, target at most {limit}: "
+        self.verdicts.append(f"{what}: {value:,.2f}, target at most {limit:g}: "
                              f"{word}")
 
     def each(self, version):
