@@ -186,6 +186,62 @@ def path_problem(name, tree):
     return f'`{name}`: no such file'
 
 
+# A path of ours, or of a QEMU tree, in any text
+POINTER = re.compile(
+    r'(?<![\w./*$}{~-])'
+    r'((?:debian|docs|guest|hw|include|patches|scripts|tests)/[\w./-]*\w'
+    r'\.(?:build|c|conf|h|hwdb|md|patch|py|rst|rules|service|xml))\b')
+
+# What speaks of other trees: of Linux, of the virtio specification, of what a
+# patch is for
+OTHER_TREES = re.compile(r'(guest/linux/|tests/linux/|docs/virtio-spec/)|\.patch$')
+
+
+def tracked(*patterns):
+    """What is committed, and what may be: not what is below build/"""
+    names = subprocess.run(['git', '-C', TOP, 'ls-files', '-zco',
+                            '--exclude-standard', *patterns],
+                           check=True, capture_output=True, text=True).stdout
+    return [TOP / name for name in sorted(names.split('\0')[:-1])
+            if (TOP / name).is_file()]
+
+
+def check_pointers(sums, tree):
+    """Each file that a document, a comment or a program names is there."""
+    problems = []
+    for file in tracked():
+        name = str(file.relative_to(TOP))
+        text = file.read_bytes().decode(errors='replace')
+        if OTHER_TREES.match(name) or '\0' in text:
+            continue
+        problems += [f'{name}: {path}' for path in sorted(set(POINTER.findall(text)))
+                     if not any((top / path).exists()
+                                for top in (TOP, TOP / 'include', tree, tree / 'include'))]
+        # It is no file of this repository
+        problems += [f'{name}: {match[0]}' for match in
+                     re.finditer(r'\bdesign\.md\b|[Ss]ection \d+ of the design', text)
+                     if file != pathlib.Path(__file__).resolve()]
+    sums.case('pointers', problems)
+
+
+def check_readme(sums):
+    """README.md can be read in one go."""
+    length = len((TOP / 'README.md').read_text().splitlines())
+    sums.case('readme/length', [f'{length} lines; expected fewer than 100']
+              if length >= 100 else [])
+
+
+def check_version(sums):
+    """The version is the same wherever it stands."""
+    found = {name: re.search(pattern, (TOP / name).read_text(), re.M)[1]
+             for name, pattern in (
+                 ('meson.build', r"^ +version: '([\d.]+)'"),
+                 ('debian/changelog', r'\(([\d.]+)\)'),
+                 ('NEWS.md', r'^## ([\d.]+)'))}
+    sums.case('version', [] if len(set(found.values())) == 1 else
+              [f'{name}: {version}' for name, version in found.items()])
+
+
 def check_markdown(sums, file, tree):
     text = without_code_blocks(file.read_text())
     spans = re.findall(r'`(\S[^`\n]*)`', text)
@@ -349,12 +405,12 @@ def main(series):
     for name, index in PAGES.items():
         check_page(sums, series, out / 'html', name, index)
 
-    # What is committed, and what may be: not what is below build/
-    names = subprocess.run(['git', '-C', TOP, 'ls-files', '-zco',
-                            '--exclude-standard', '*.md'],
-                           check=True, capture_output=True, text=True).stdout
-    for name in sorted(names.split('\0')[:-1]):
-        check_markdown(sums, TOP / name, TOP / f'build/qemu-{series}')
+    tree = TOP / f'build/qemu-{series}'
+    for file in tracked('*.md'):
+        check_markdown(sums, file, tree)
+    check_pointers(sums, tree)
+    check_readme(sums)
+    check_version(sums)
 
     proposal = Proposal(next(TOP.glob('docs/virtio-spec/*.patch')))
     for check in (check_references, check_keywords, check_numbers, check_latex,
