@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+#include "util.h"
 #include <fcntl.h>
 #include <getopt.h>
 #include <math.h>
@@ -14,12 +14,11 @@
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
+#include "commands.h"
 #include "paths.h"
 #include "port.h"
 #include "uevent.h"
-#include "vser.h"
 
 /* Exit codes of --exec, as those of env(1) */
 enum {
@@ -30,32 +29,23 @@ enum {
 typedef struct Connect {
     const char *text;           /* V:P[:SERIAL], or a path */
     bool wait;                  /* for the port, and for the host */
-    double deadline;            /* by now(); INFINITY: none */
+    double deadline;            /* by now_ms(); INFINITY: none */
     bool quit;                  /* when stdin ends */
     char **command;             /* of --exec; NULL: copy */
 
     int fd;                     /* the port, nonblocking */
-    char name[32];              /* and its name */
+    char name[PORT_NAME_SIZE];  /* and its name */
 } Connect;
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 /* What is left of the time to wait, for poll(): rounded up, -1 without end */
 static int time_left(const Connect *c)
 {
-    double left = c->deadline - now();
+    double left = c->deadline - now_ms();
 
     if (left <= 0) {
         return 0;
     }
-    return isinf(left) ? -1 : left * 1000 < INT_MAX - 1 ? left * 1000 + 1
-                                                        : INT_MAX;
+    return isinf(left) ? -1 : left < INT_MAX - 1 ? left + 1 : INT_MAX;
 }
 
 /* ------------------------------------------------------------------ */
@@ -286,7 +276,7 @@ static ssize_t buffer_fill(Buffer *b, int fd)
 static bool buffer_drain(Buffer *b, int fd, size_t max)
 {
     size_t size = b->end - b->start;
-    ssize_t put = write(fd, b->data + b->start, size < max ? size : max);
+    ssize_t put = write(fd, b->data + b->start, MIN(size, max));
 
     if (put < 0) {
         return errno == EAGAIN || errno == EINTR;
@@ -511,7 +501,7 @@ static bool parse_seconds(const char *text, double *deadline)
                    text);
         return false;
     }
-    *deadline = now() + seconds;
+    *deadline = now_ms() + seconds * 1000;
     return true;
 }
 

@@ -6,24 +6,22 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+#include "util.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
+#include "commands.h"
 #include "file.h"
 #include "paths.h"
 #include "port.h"
 #include "records.h"
 #include "store.h"
 #include "uevent.h"
-#include "vser.h"
 
 /* A controller has at most 511 ports */
 #define ENTRIES_MAX         512
@@ -103,17 +101,7 @@ typedef struct Daemon {
     size_t ports;
 } Daemon;
 
-/* In ms */
-static int64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void __attribute__((format(printf, 2, 3)))
-complain(Feed *feed, const char *fmt, ...)
+static void PRINTF(2, 3) complain(Feed *feed, const char *fmt, ...)
 {
     char text[512];
     va_list ap;
@@ -482,11 +470,11 @@ static void feed_close(Feed *feed)
 static void feed_retry(Feed *feed)
 {
     if (feed->backoff == 0 ||
-        (feed->fd >= 0 && now() - feed->opened_at > BACKOFF_MAX)) {
+        (feed->fd >= 0 && now_ms() - feed->opened_at > BACKOFF_MAX)) {
         feed->backoff = BACKOFF_MIN;
     }
     feed_close(feed);
-    feed->retry_at = now() + feed->backoff;
+    feed->retry_at = now_ms() + feed->backoff;
     feed->backoff = feed->backoff * 2 < BACKOFF_MAX ? feed->backoff * 2
                                                     : BACKOFF_MAX;
 }
@@ -496,7 +484,7 @@ static void feed_ask_again(Feed *feed)
 {
     if (feed->fd >= 0) {
         if (!feed->paused) {
-            feed->retry_at = now();
+            feed->retry_at = now_ms();
         }
         feed_close(feed);
     }
@@ -547,7 +535,7 @@ static void feed_open(Daemon *d, Feed *feed)
         return;
     }
     feed->last_failure[0] = '\0';
-    feed->opened_at = now();
+    feed->opened_at = now_ms();
     feed->complaints = 0;
     feed->ended = feed->missed = false;
     feed->reads = 0;
@@ -562,17 +550,17 @@ static void feed_open(Daemon *d, Feed *feed)
 /* Leave the port alone if udev has got more to do from it than it should */
 static void limit_changes(Daemon *d, Feed *feed)
 {
-    int64_t earned = (now() - feed->changes_at) * CHANGES_PER_SECOND / 1000;
+    int64_t earned = (now_ms() - feed->changes_at) * CHANGES_PER_SECOND / 1000;
 
     if (earned > 0) {
-        feed->changes_at = now();
+        feed->changes_at = now_ms();
         feed->changes = earned < CHANGES_BURST - feed->changes ?
                       feed->changes + (int)earned : CHANGES_BURST;
     }
     if (feed->changes < 0 && feed->fd >= 0) {
         complain(feed, "too many changes; slowing down");
         feed->paused = true;
-        feed->retry_at = now() - feed->changes * 1000 / CHANGES_PER_SECOND;
+        feed->retry_at = now_ms() - feed->changes * 1000 / CHANGES_PER_SECOND;
         epoll_ctl(d->epoll, EPOLL_CTL_DEL, feed->fd, NULL);
     }
 }
@@ -695,7 +683,7 @@ static Feed *consider(Daemon *d, const char *name)
     feed->device = device;
     feed->fd = -1;
     feed->changes = CHANGES_BURST;
-    feed->changes_at = now();
+    feed->changes_at = now_ms();
     d->port = vser_realloc(d->port, (d->ports + 1) * sizeof(*d->port));
     d->port[d->ports++] = feed;
     return feed;
@@ -856,7 +844,7 @@ static bool snapshots_done(const Daemon *d)
 
 /* ------------------------------------------------------------------ */
 
-/* Open, or read again, what is due; returns when the next one is, by now() */
+/* Open, or read again, what is due; returns when the next one is, by now_ms() */
 static int64_t open_due(Daemon *d)
 {
     int64_t next = INT64_MAX;
@@ -864,7 +852,7 @@ static int64_t open_due(Daemon *d)
 
     for (i = 0; i < d->ports; i++) {
         Feed *feed = d->port[i];
-        bool due = feed->retry_at <= now();
+        bool due = feed->retry_at <= now_ms();
 
         if (feed->fd < 0 && due) {
             feed_open(d, feed);
@@ -881,7 +869,7 @@ static int64_t open_due(Daemon *d)
 
 static void run(Daemon *d)
 {
-    int64_t ready_at = now() + READY_TIMEOUT;
+    int64_t ready_at = now_ms() + READY_TIMEOUT;
     bool ready = false;
 
     for (;;) {
@@ -889,7 +877,7 @@ static void run(Daemon *d)
         struct epoll_event e;
         Feed *feed;
 
-        if (!ready && (snapshots_done(d) || now() >= ready_at)) {
+        if (!ready && (snapshots_done(d) || now_ms() >= ready_at)) {
             notify_ready();
             ready = true;
         }
@@ -898,7 +886,7 @@ static void run(Daemon *d)
         }
         /* One at a time: what is done about it may close another */
         if (epoll_wait(d->epoll, &e, 1, next == INT64_MAX ? -1 :
-                       next > now() ? (int)(next - now()) : 0) <= 0) {
+                       next > now_ms() ? (int)(next - now_ms()) : 0) <= 0) {
             continue;
         }
         feed = e.data.ptr;

@@ -8,7 +8,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+#include "util.h"
 #include "dump.h"
 #include "names.h"
 #include "text.h"
@@ -16,18 +16,8 @@
 /* Where values end, from their indentation on */
 #define VALUE_COLUMN 25
 
-static unsigned int get_le(const uint8_t *p, int bytes)
-{
-    unsigned int value = 0;
-
-    while (bytes-- > 0) {
-        value = value << 8 | p[bytes];
-    }
-    return value;
-}
-
 /* A line with a field's name and its value, and no end yet */
-static void __attribute__((format(printf, 3, 4)))
+static void PRINTF(3, 4)
 begin(int indent, const char *name, const char *fmt, ...)
 {
     char value[32];

@@ -6,16 +6,16 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+#include "util.h"
 #include <getopt.h>
 #include <unistd.h>
+#include "commands.h"
 #include "dump.h"
 #include "file.h"
 #include "names.h"
 #include "paths.h"
 #include "port.h"
 #include "text.h"
-#include "vser.h"
 
 /* ------------------------------------------------------------------ */
 /* One line a port */

@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+#include "util.h"
 #ifdef VSER_LIBUDEV
 #include <libudev.h>
 #endif
@@ -96,7 +96,7 @@ static const char *class_name(int class, int subclass, int protocol)
 {
     size_t i;
 
-    for (i = 0; i < sizeof(class_names) / sizeof(class_names[0]); i++) {
+    for (i = 0; i < ARRAY_SIZE(class_names); i++) {
         if (class_names[i].class == class &&
             class_names[i].subclass == subclass &&
             class_names[i].protocol == protocol) {

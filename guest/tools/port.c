@@ -6,10 +6,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+#include "util.h"
 #include <dirent.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "file.h"
@@ -18,88 +17,6 @@
 #include "store.h"
 #include "text.h"
 #include "udev-text.h"
-#include "vser.h"
-
-/* ------------------------------------------------------------------ */
-/* Names */
-
-/* A decimal number at *@p, as the kernel prints it; steps over it */
-static bool parse_number(const char **p, unsigned int *number)
-{
-    char *end;
-    unsigned long value;
-
-    if (!isdigit((unsigned char)**p) ||
-        (**p == '0' && isdigit((unsigned char)(*p)[1]))) {
-        return false;
-    }
-    errno = 0;
-    value = strtoul(*p, &end, 10);
-    if (errno || value > INT_MAX) {
-        return false;
-    }
-    *number = value;
-    *p = end;
-    return true;
-}
-
-bool port_name_parse(const char *name, unsigned int *device, unsigned int *id)
-{
-    if (strncmp(name, "vport", 5) != 0) {
-        return false;
-    }
-    name += 5;
-    return parse_number(&name, device) && *name++ == 'p' &&
-           parse_number(&name, id) && *name == '\0';
-}
-
-uint64_t port_instance(const char *name)
-{
-    char path[PATH_MAX];
-    struct stat st;
-
-    snprintf(path, sizeof(path), "%s/%s", VSER_SYSFS, name);
-    return stat(path, &st) == 0 ? st.st_ino : 0;
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    unsigned int device[2] = { 0 }, id[2] = { 0 };
-
-    port_name_parse(*(char **)a, &device[0], &id[0]);
-    port_name_parse(*(char **)b, &device[1], &id[1]);
-    return device[0] != device[1] ? (device[0] < device[1] ? -1 : 1)
-                                  : (id[0] < id[1] ? -1 : id[0] > id[1]);
-}
-
-char **port_names(size_t *count)
-{
-    DIR *dir = opendir(VSER_SYSFS);
-    char **names = NULL;
-    struct dirent *entry;
-
-    *count = 0;
-    if (!dir) {
-        /* No driver, no ports */
-        if (errno != ENOENT) {
-            vser_error("%s: %s", VSER_SYSFS, strerror(errno));
-        }
-        return NULL;
-    }
-    while ((entry = readdir(dir))) {
-        unsigned int device, id;
-
-        if (port_name_parse(entry->d_name, &device, &id)) {
-            names = vser_realloc(names, (*count + 1) * sizeof(*names));
-            names[(*count)++] = vser_strdup(entry->d_name);
-        }
-    }
-    closedir(dir);
-    if (names) {
-        qsort(names, *count, sizeof(*names), compare_names);
-    }
-    return names;
-}
 
 /* ------------------------------------------------------------------ */
 /* Descriptors: read */
@@ -133,8 +50,7 @@ static bool read_store(Port *port)
         return false;
     }
     length = store_get(port->name, instance, blob);
-    snprintf(path, sizeof(path), "%s/%s.%" PRIu64, VSER_STORE, port->name,
-             instance);
+    store_path(path, port->name, instance);
     if (length < 0) {
         if (errno != ENOENT) {
             vser_error("%s: %s", path, strerror(errno));

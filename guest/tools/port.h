@@ -9,6 +9,7 @@
 #ifndef VSER_PORT_H
 #define VSER_PORT_H
 
+#include "port-name.h"
 #include "hw/virtio/virtio-serial-desc.h"
 
 /* Who knew the descriptor */
@@ -19,7 +20,7 @@ typedef enum PortSource {
 
 typedef struct Port {
     /* "vport2p7": the names of /dev/NAME and /sys/class/virtio-ports/NAME */
-    char name[32];
+    char name[PORT_NAME_SIZE];
     unsigned int device, id;    /* 2 and 7 */
     PortSource source;
     /*
@@ -74,26 +75,6 @@ bool port_filter_parse(const char *text, PortFilter *filter);
 bool port_matches(const Port *port, const PortFilter *filter);
 
 /**
- * port_name_parse:
- * @name: "vport2p7", of at most 31 bytes
- * @device: set to 2
- * @id: set to 7
- *
- * Returns: whether @name is the name of a port, and so of one file.
- */
-bool port_name_parse(const char *name, unsigned int *device, unsigned int *id);
-
-/**
- * port_instance:
- * @name: "vport2p7"
- *
- * Returns: which one of the ports that have had that name is there now: the
- * inode number of its directory in sysfs, which the kernel does not give to the
- * next one. 0 if there is none.
- */
-uint64_t port_instance(const char *name);
-
-/**
  * port_read:
  * @name: "vport2p7"
  * @port: filled if the port has a descriptor; free with port_free()
@@ -102,16 +83,6 @@ uint64_t port_instance(const char *name);
  * well-formed there is a message on stderr.
  */
 bool port_read(const char *name, Port *port);
-
-/**
- * port_names:
- * @count: set to how many there are
- *
- * Returns: the names of all ports that the guest has, with a descriptor or
- * without, by device and then by id; free() each and then the array. NULL if
- * there are none.
- */
-char **port_names(size_t *count);
 
 /**
  * port_list:

@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+#include "util.h"
 #include <linux/virtio_console.h>
 #include "records.h"
 
@@ -15,17 +15,7 @@ void records_reset(Records *records)
     records->used = 0;
 }
 
-static uint16_t get_le16(const uint8_t *p)
-{
-    return p[0] | p[1] << 8;
-}
-
-static uint32_t get_le32(const uint8_t *p)
-{
-    return get_le16(p) | (uint32_t)get_le16(p + 2) << 16;
-}
-
-static RecordType __attribute__((format(printf, 2, 3)))
+static RecordType PRINTF(2, 3)
 malformed(VirtIOSerialDescError *err, const char *fmt, ...)
 {
     va_list ap;
@@ -42,7 +32,7 @@ static RecordType check_control(const uint8_t *p, Record *record,
 {
     uint16_t event = get_le16(p + 4), value = get_le16(p + 6);
 
-    record->id = get_le32(p);
+    record->id = get_le(p, 4);
     if (event != VIRTIO_CONSOLE_PORT_REMOVE &&
         event != VIRTIO_CONSOLE_PORT_DESC) {
         return malformed(err, "event is %u, not %u or %u", event,
@@ -66,7 +56,7 @@ static RecordType check_control(const uint8_t *p, Record *record,
 static RecordType check_desc(const uint8_t *p, RecordType type, Record *record,
                              VirtIOSerialDescError *err)
 {
-    uint32_t length = get_le32(p), offset = get_le32(p + 4);
+    uint32_t length = get_le(p, 4), offset = get_le(p + 4, 4);
     uint32_t max = type == RECORD_END ? 0 : VIRTIO_SERIAL_DESC_MAX;
 
     if (length > max) {
@@ -111,7 +101,7 @@ RecordType records_next(Records *records, const uint8_t **data, size_t *length,
         if (*length == 0) {
             return RECORD_MORE;
         }
-        take = want - records->used < *length ? want - records->used : *length;
+        take = MIN(want - records->used, *length);
         memcpy(records->buffer + records->used, *data, take);
         records->used += take;
         *data += take;

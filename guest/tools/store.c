@@ -6,21 +6,18 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+#include "util.h"
 #include <dirent.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "file.h"
 #include "paths.h"
-#include "port.h"
+#include "port-name.h"
 #include "store.h"
-#include "vser.h"
 #include "hw/virtio/virtio-serial-desc.h"
 
-static void store_path(char path[PATH_MAX], const char *name,
-                       uint64_t instance)
+void store_path(char *path, const char *name, uint64_t instance)
 {
     snprintf(path, PATH_MAX, "%s/%s.%" PRIu64, VSER_STORE, name, instance);
 }
@@ -31,7 +28,7 @@ bool store_name_parse(const char *file, char *name, uint64_t *instance)
     char again[64];
     unsigned int device, id;
 
-    if (!dot || dot - file >= 32) {
+    if (!dot || dot - file >= PORT_NAME_SIZE) {
         return false;
     }
     memcpy(name, file, dot - file);

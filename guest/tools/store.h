@@ -26,6 +26,12 @@
  */
 
 /**
+ * store_path:
+ * @path: PATH_MAX bytes, set to the path of the entry
+ */
+void store_path(char *path, const char *name, uint64_t instance);
+
+/**
  * store_get:
  * @blob: VIRTIO_SERIAL_DESC_MAX bytes; filled, and not checked
  *
@@ -65,7 +71,7 @@ int store_remove(const char *name, uint64_t instance);
 /**
  * store_name_parse:
  * @file: a file's name in the store's directory
- * @name: 32 bytes, set to the port's name
+ * @name: PORT_NAME_SIZE bytes, set to the port's name
  * @instance: set to that of the entry
  *
  * Returns: whether it is the name of an entry.

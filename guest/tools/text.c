@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+/* Below util.h, whose messages are printed with this */
 #include "text.h"
 #include "hw/virtio/virtio-serial-desc.h"
 

@@ -6,11 +6,11 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+#include "util.h"
 #include <getopt.h>
+#include "commands.h"
 #include "port.h"
 #include "udev-text.h"
-#include "vser.h"
 
 /* What usb_id keeps its list of interfaces in */
 #define INTERFACES_SIZE 512

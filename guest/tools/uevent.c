@@ -6,11 +6,11 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+#include "util.h"
 #include <linux/netlink.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "port.h"
+#include "port-name.h"
 #include "uevent.h"
 
 /* The multicast group in which the kernel speaks; udev speaks in another */

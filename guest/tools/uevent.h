@@ -10,10 +10,11 @@
 #define VSER_UEVENT_H
 
 #include <stdbool.h>
+#include "port-name.h"
 
 typedef struct Uevent {
-    char port[32];          /* "vport2p7" */
-    bool removed;           /* else it came, or something about it changed */
+    char port[PORT_NAME_SIZE];  /* "vport2p7" */
+    bool removed;               /* else it came, or something about it changed */
 } Uevent;
 
 typedef enum UeventResult {

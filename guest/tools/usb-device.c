@@ -9,23 +9,15 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
-
+#include "util.h"
 #include <endian.h>
-
 #include "usb-device.h"
-#include "vser.h"
 
 /* bRequestType and bRequest in one, to be told apart in one switch */
 #define REQUEST(type, request)      ((type) << 8 | (request))
 
 /* SERIAL_STATE: the header, and two bytes of UART state */
 #define SERIAL_STATE_SIZE           (sizeof(struct usb_cdc_notification) + 2)
-
-static uint16_t get_le16(const uint8_t *p)
-{
-    return p[0] | p[1] << 8;
-}
 
 /*
  * Walking: the blob is well-formed, so lengths need no check.
@@ -499,7 +491,7 @@ size_t usb_device_notification(UsbDevice *dev, uint8_t *data, size_t max)
     memcpy(serial_state, &header, sizeof(header));
     serial_state[8] = USB_CDC_SERIAL_STATE_DCD | USB_CDC_SERIAL_STATE_DSR;
     serial_state[9] = 0;
-    length = length < max ? length : max;
+    length = MIN(length, max);
     memcpy(data, serial_state + dev->notified, length);
     dev->notified += length;
     return length;

@@ -16,18 +16,14 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
-
+#include "util.h"
 #include <arpa/inet.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
-
 #include "usb-ip.h"
-#include "vser.h"
 
 enum {
     CMD_SUBMIT = 1,
@@ -121,14 +117,6 @@ typedef struct Server {
     bool closed;                /* by its other side */
     int64_t deadline;           /* then the device goes, in ms; if closed */
 } Server;
-
-static int64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
-}
 
 static void end(Server *s, UsbIpEnd why)
 {
@@ -317,7 +305,7 @@ static size_t read_port(Server *s, size_t want)
         /* One call of readv() does what takes a read() for each buffer */
         for (at = got; at < want; at += iov[n++].iov_len) {
             iov[n].iov_base = s->bytes + at;
-            iov[n].iov_len = want - at < PORT_CHUNK ? want - at : PORT_CHUNK;
+            iov[n].iov_len = MIN(want - at, PORT_CHUNK);
         }
         more = readv(s->port, iov, n);
         if (more <= 0) {
@@ -352,10 +340,10 @@ static void pump_in(Server *s)
         }
         got = read_port(s, want);
         if (got && s->closed) {
-            s->deadline = now() + LINGER;
+            s->deadline = now_ms() + LINGER;
         }
         while ((t = TAILQ_FIRST(queue)) && (at < got || t->length == 0)) {
-            size_t length = got - at < t->length ? got - at : t->length;
+            size_t length = MIN(got - at, t->length);
 
             if (s->answers == MAX_ANSWERS) {
                 flush(s);
@@ -407,8 +395,7 @@ static void pump_notifications(Server *s)
     while ((t = TAILQ_FIRST(queue))) {
         flush(s);
         length = usb_device_notification(s->dev, s->control,
-                                         t->length < sizeof(s->control) ?
-                                         t->length : sizeof(s->control));
+                                         MIN(t->length, sizeof(s->control)));
         if (length == 0) {
             break;
         }
@@ -552,7 +539,7 @@ static void take_apart(Server *s)
 
         if (s->incoming) {
             Transfer *t = s->incoming;
-            size_t length = there < s->missing ? there : s->missing;
+            size_t length = MIN(there, s->missing);
 
             if (t->status == 0) {
                 memcpy(t->data + t->length - s->missing,
@@ -610,7 +597,7 @@ static void receive(Server *s)
     if (n == 0 || (n < 0 && errno == ECONNRESET)) {
         end(s, USB_IP_DETACHED);
     } else if (n > 0) {
-        size_t direct = n < iov[0].iov_len ? n : iov[0].iov_len;
+        size_t direct = MIN(n, iov[0].iov_len);
 
         s->missing -= direct;
         s->stop += n - direct;
@@ -636,7 +623,7 @@ static void port_event(Server *s, uint32_t events)
         s->writable = !hangup;
         if (hangup) {
             s->closed = true;
-            s->deadline = now() + LINGER;
+            s->deadline = now_ms() + LINGER;
         }
     } else if (!hangup) {
         /* Else a host that goes on sending would keep the device for good */
@@ -651,7 +638,7 @@ static void step(Server *s, int epoll)
     int timeout = -1, n, i;
 
     if (s->closed) {
-        int64_t left = s->deadline - now();
+        int64_t left = s->deadline - now_ms();
 
         if (left <= 0) {
             end(s, USB_IP_HOST_CLOSED);

@@ -6,8 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
-
+#include "util.h"
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
@@ -15,11 +14,10 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
+#include "commands.h"
 #include "paths.h"
 #include "port.h"
 #include "usb-ip.h"
-#include "vser.h"
 
 /* "status.1" is the second controller's ports */
 #define VHCI            VSER_VHCI "/"

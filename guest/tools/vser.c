@@ -6,11 +6,11 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "qemu/osdep.h"
+#include "util.h"
 #include <fcntl.h>
 #include <unistd.h>
+#include "commands.h"
 #include "text.h"
-#include "vser.h"
 
 typedef struct Command {
     const char *name;
@@ -27,44 +27,6 @@ static const Command commands[] = {
     { "udev-id", vser_udev_id, "print a port's properties for a udev rule" },
 };
 
-void vser_error(const char *fmt, ...)
-{
-    char *message;
-    va_list ap;
-    int length;
-
-    va_start(ap, fmt);
-    length = vasprintf(&message, fmt, ap);
-    va_end(ap);
-    fputs("vser: ", stderr);
-    text_print(stderr, length < 0 ? fmt : message);
-    putc('\n', stderr);
-    if (length >= 0) {
-        free(message);
-    }
-}
-
-void *vser_realloc(void *old, size_t size)
-{
-    void *block = realloc(old, size ? size : 1);
-
-    if (!block) {
-        vser_error("out of memory");
-        exit(VSER_FAILED);
-    }
-    return block;
-}
-
-char *vser_strdup(const char *text)
-{
-    return strcpy(vser_realloc(NULL, strlen(text) + 1), text);
-}
-
-void vser_print_version(void)
-{
-    printf("vser %s\n", VSER_VERSION);
-}
-
 static int help(FILE *stream)
 {
     size_t i;
@@ -75,7 +37,7 @@ static int help(FILE *stream)
           "\n"
           "Find and use virtio-serial ports by their USB descriptors.\n"
           "\n", stream);
-    for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+    for (i = 0; i < ARRAY_SIZE(commands); i++) {
         fprintf(stream, "  %-9s %s\n", commands[i].name, commands[i].help);
     }
     return stream == stdout ? EXIT_SUCCESS : VSER_USAGE;
@@ -99,7 +61,7 @@ static int run(int argc, char **argv)
         vser_print_version();
         return EXIT_SUCCESS;
     }
-    for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+    for (i = 0; i < ARRAY_SIZE(commands); i++) {
         if (strcmp(argv[1], commands[i].name) == 0) {
             static char title[32];
 

@@ -36,7 +36,7 @@ AS_NOBODY = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups',
              '--ambient-caps=-all,+dac_read_search',
              '--bounding-set=-all,+dac_read_search']
 
-# Codes of vser.h
+# Codes of util.h
 FAILED, USAGE, NO_PORT, AMBIGUOUS, UNPLUGGED = range(1, 6)
 
 

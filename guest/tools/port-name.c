@@ -1,0 +1,91 @@
+/*
+ * Names of ports, and which port it is that has one
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "util.h"
+#include <dirent.h>
+#include <sys/stat.h>
+#include "paths.h"
+#include "port-name.h"
+
+/* A decimal number at *@p, as the kernel prints it; steps over it */
+static bool parse_number(const char **p, unsigned int *number)
+{
+    char *end;
+    unsigned long value;
+
+    if (!isdigit((unsigned char)**p) ||
+        (**p == '0' && isdigit((unsigned char)(*p)[1]))) {
+        return false;
+    }
+    errno = 0;
+    value = strtoul(*p, &end, 10);
+    if (errno || value > INT_MAX) {
+        return false;
+    }
+    *number = value;
+    *p = end;
+    return true;
+}
+
+bool port_name_parse(const char *name, unsigned int *device, unsigned int *id)
+{
+    if (strncmp(name, "vport", 5) != 0) {
+        return false;
+    }
+    name += 5;
+    return parse_number(&name, device) && *name++ == 'p' &&
+           parse_number(&name, id) && *name == '\0';
+}
+
+uint64_t port_instance(const char *name)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/%s", VSER_SYSFS, name);
+    return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    unsigned int device[2] = { 0 }, id[2] = { 0 };
+
+    port_name_parse(*(char **)a, &device[0], &id[0]);
+    port_name_parse(*(char **)b, &device[1], &id[1]);
+    return device[0] != device[1] ? (device[0] < device[1] ? -1 : 1)
+                                  : (id[0] < id[1] ? -1 : id[0] > id[1]);
+}
+
+char **port_names(size_t *count)
+{
+    DIR *dir = opendir(VSER_SYSFS);
+    char **names = NULL;
+    struct dirent *entry;
+
+    *count = 0;
+    if (!dir) {
+        /* No driver, no ports */
+        if (errno != ENOENT) {
+            vser_error("%s: %s", VSER_SYSFS, strerror(errno));
+        }
+        return NULL;
+    }
+    while ((entry = readdir(dir))) {
+        unsigned int device, id;
+
+        if (port_name_parse(entry->d_name, &device, &id)) {
+            names = vser_realloc(names, (*count + 1) * sizeof(*names));
+            names[(*count)++] = vser_strdup(entry->d_name);
+        }
+    }
+    closedir(dir);
+    if (names) {
+        qsort(names, *count, sizeof(*names), compare_names);
+    }
+    return names;
+}
