@@ -663,8 +663,8 @@ static bool is_feed(const Daemon *d, const char *name)
     }
     snprintf(path, sizeof(path), "%s/%s/name", VSER_SYSFS, name);
     return !d->only && file_read_line(path, says, sizeof(says)) > 0 &&
-           strncmp(says, VIRTIO_SERIAL_DESC_PORT_PREFIX,
-                   strlen(VIRTIO_SERIAL_DESC_PORT_PREFIX)) == 0;
+           strncmp(says, VIRTSERIALDESC_NAME_PREFIX,
+                   strlen(VIRTSERIALDESC_NAME_PREFIX)) == 0;
 }
 
 /* A port is there: use it if it speaks records, as its controller's first */
@@ -907,7 +907,7 @@ static const char help[] =
     "\n"
     "PORT is the name or the node of a port that speaks so, as in vport1p1;\n"
     "without any, every port whose name begins with\n"
-    VIRTIO_SERIAL_DESC_PORT_PREFIX " is one.\n";
+    VIRTSERIALDESC_NAME_PREFIX " is one.\n";
 
 int vser_daemon(int argc, char **argv)
 {

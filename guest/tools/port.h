@@ -10,7 +10,7 @@
 #define VSER_PORT_H
 
 #include "port-name.h"
-#include "hw/virtio/virtio-serial-desc.h"
+#include "hw/virtio/virtio-serial-desc-codec.h"
 
 /* Who knew the descriptor */
 typedef enum PortSource {

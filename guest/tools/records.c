@@ -39,7 +39,7 @@ static RecordType check_control(const uint8_t *p, Record *record,
                          VIRTIO_CONSOLE_PORT_REMOVE, VIRTIO_CONSOLE_PORT_DESC);
     }
     if (record->id > INT32_MAX &&
-        (record->id != VIRTIO_SERIAL_DESC_END ||
+        (record->id != VIRTSERIALDESC_END ||
          event == VIRTIO_CONSOLE_PORT_REMOVE)) {
         return malformed(err, "id is %08x, more than 7fffffff", record->id);
     }
@@ -49,7 +49,7 @@ static RecordType check_control(const uint8_t *p, Record *record,
     if (value != 1) {
         return malformed(err, "value is %u, not 1: a blob comes whole", value);
     }
-    return record->id == VIRTIO_SERIAL_DESC_END ? RECORD_END : RECORD_DESC;
+    return record->id == VIRTSERIALDESC_END ? RECORD_END : RECORD_DESC;
 }
 
 /* and what the blob's length and offset say; DESC or END stays what it is */

@@ -9,7 +9,7 @@
 #ifndef VSER_RECORDS_H
 #define VSER_RECORDS_H
 
-#include "hw/virtio/virtio-serial-desc.h"
+#include "hw/virtio/virtio-serial-desc-codec.h"
 
 typedef enum RecordType {
     RECORD_MORE,            /* no whole record yet: more bytes are needed */

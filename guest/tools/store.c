@@ -15,7 +15,7 @@
 #include "paths.h"
 #include "port-name.h"
 #include "store.h"
-#include "hw/virtio/virtio-serial-desc.h"
+#include "hw/virtio/virtio-serial-desc-wire.h"
 
 void store_path(char *path, const char *name, uint64_t instance)
 {

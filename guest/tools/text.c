@@ -8,7 +8,7 @@
 
 /* Below util.h, whose messages are printed with this */
 #include "text.h"
-#include "hw/virtio/virtio-serial-desc.h"
+#include "hw/virtio/virtio-serial-desc-codec.h"
 
 /*
  * Not mbrtowc(): a static program in an initramfs has no UTF-8 locale, as that

@@ -12,7 +12,7 @@
 #ifndef VSER_UDEV_TEXT_H
 #define VSER_UDEV_TEXT_H
 
-#include "hw/virtio/virtio-serial-desc.h"
+#include "hw/virtio/virtio-serial-desc-codec.h"
 
 /* The longest ID_VENDOR and ID_MODEL, and their _ENC forms, with their NUL */
 #define UDEV_TEXT_SIZE      64

@@ -11,7 +11,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "hw/virtio/virtio-serial-desc.h"
+#include "hw/virtio/virtio-serial-desc-codec.h"
 
 /* bDescriptorType: USB 2.0, table 9-5; IAD ECN; CDC 1.1, table 24 */
 enum {

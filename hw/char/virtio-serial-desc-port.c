@@ -136,7 +136,7 @@ static bool add_record(VirtIOSerialDescPort *dp)
         return true;
     }
     if (dp->cursor == max) {
-        add_desc(dp, VIRTIO_SERIAL_DESC_END, NULL, 0);
+        add_desc(dp, VIRTSERIALDESC_END, NULL, 0);
         dp->cursor++;
         return true;
     }
@@ -283,7 +283,7 @@ static void desc_port_realize(DeviceState *dev, Error **errp)
 
     if (port->name) {
         error_setg(errp, "name='%s': guests find a virtserialdesc by the name "
-                   VIRTIO_SERIAL_DESC_PORT_PREFIX "K that it gets; expected "
+                   VIRTSERIALDESC_NAME_PREFIX "K that it gets; expected "
                    "no name", port->name);
         return;
     }
@@ -295,7 +295,7 @@ static void desc_port_realize(DeviceState *dev, Error **errp)
 
     do {
         g_free(port->name);
-        port->name = g_strdup_printf(VIRTIO_SERIAL_DESC_PORT_PREFIX "%u",
+        port->name = g_strdup_printf(VIRTSERIALDESC_NAME_PREFIX "%u",
                                      number++);
     } while (virtio_serial_find_port_by_name(port->name));
     dp->told = bitmap_new(max_ports(dp));

@@ -42,7 +42,7 @@ static ssize_t read_file(const char *path, uint8_t *buf)
     return len;
 }
 
-static bool blob_from_file(VirtIOSerialPortDesc *desc, const char *path,
+static bool blob_from_file(VirtIOSerialDesc *desc, const char *path,
                            Error **errp)
 {
     g_autofree uint8_t *buf = g_malloc(VIRTIO_SERIAL_DESC_MAX + 1);
@@ -69,7 +69,7 @@ static bool blob_from_file(VirtIOSerialPortDesc *desc, const char *path,
     return true;
 }
 
-static bool blob_from_props(VirtIOSerialPortDesc *desc, Error **errp)
+static bool blob_from_props(VirtIOSerialDesc *desc, Error **errp)
 {
     uint8_t buf[VIRTIO_SERIAL_DESC_BUILT_MAX];
     VirtIOSerialDescError err;
@@ -84,7 +84,7 @@ static bool blob_from_props(VirtIOSerialPortDesc *desc, Error **errp)
     return true;
 }
 
-static void free_props(VirtIOSerialPortDesc *desc)
+static void free_props(VirtIOSerialDesc *desc)
 {
     int i;
 
@@ -98,7 +98,7 @@ static void free_props(VirtIOSerialPortDesc *desc)
 /* Name @port by its descriptor, but neither @reserved nor as another port */
 static void derive_name(VirtIOSerialPort *port, const char *reserved)
 {
-    VirtIOSerialPortDesc *desc = &port->desc;
+    VirtIOSerialDesc *desc = &port->desc;
     char name[VIRTIO_SERIAL_DESC_NAME_SIZE];
     unsigned int number = 0;
 
@@ -128,7 +128,7 @@ static void make_way(const char *name)
 
 bool virtio_serial_desc_realize(VirtIOSerialPort *port, Error **errp)
 {
-    VirtIOSerialPortDesc *desc = &port->desc;
+    VirtIOSerialDesc *desc = &port->desc;
     VirtIOSerialDescError err;
     const char *file;
 
@@ -159,7 +159,7 @@ bool virtio_serial_desc_realize(VirtIOSerialPort *port, Error **errp)
 /* What it says */
 
 /* @index of a port's strings; free with g_free() */
-static char *get_string(VirtIOSerialPortDesc *desc, uint8_t index)
+static char *get_string(VirtIOSerialDesc *desc, uint8_t index)
 {
     char *string = g_malloc(VIRTIO_SERIAL_DESC_STRING_SIZE);
 
@@ -168,7 +168,7 @@ static char *get_string(VirtIOSerialPortDesc *desc, uint8_t index)
 }
 
 /* As the property's value would be written; free with g_free() */
-static char *get_value(VirtIOSerialPortDesc *desc, VirtIOSerialDescProp prop)
+static char *get_value(VirtIOSerialDesc *desc, VirtIOSerialDescProp prop)
 {
     VirtIOSerialDescInfo info;
 
@@ -288,7 +288,7 @@ static void set_prop(Object *obj, Visitor *v, const char *name, void *opaque,
 /* The port is finalized: what its properties hold goes with it */
 static void release_prop(Object *obj, const char *name, void *opaque)
 {
-    VirtIOSerialPortDesc *desc = &VIRTIO_SERIAL_PORT(obj)->desc;
+    VirtIOSerialDesc *desc = &VIRTIO_SERIAL_PORT(obj)->desc;
 
     free_props(desc);
     g_free(desc->file);

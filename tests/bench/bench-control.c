@@ -18,7 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include <linux/virtio_console.h>
-#include "hw/virtio/virtio-serial-desc.h"
+#include "hw/virtio/virtio-serial-desc-codec.h"
 #include "heap-count.h"
 #include "machine.h"
 #include "virtio.h"

@@ -14,7 +14,7 @@ import sys
 import urllib.parse
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-HEADER = TOP / 'include/hw/virtio/virtio-serial-desc.h'
+HEADER = TOP / 'include/hw/virtio/virtio-serial-desc-wire.h'
 
 # Our pages among QEMU's, and the index that has to lead to each
 PAGES = {

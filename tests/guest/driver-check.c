@@ -18,7 +18,7 @@
 #include <linux/types.h>
 #include <linux/usb/cdc.h>
 #include <linux/usb/ch9.h>
-#include "hw/virtio/virtio-serial-desc.h"
+#include "hw/virtio/virtio-serial-desc-codec.h"
 
 /* ------------------------------------------------------------------ */
 /* As much of a kernel as the functions need */

@@ -9,7 +9,7 @@
 #ifndef TESTS_VIRTIO_SERIAL_DESC_UTILS_H
 #define TESTS_VIRTIO_SERIAL_DESC_UTILS_H
 
-#include "hw/virtio/virtio-serial-desc.h"
+#include "hw/virtio/virtio-serial-desc-codec.h"
 #include "virtio-serial-utils.h"
 
 #define PORT_DESC           (1ull << VIRTIO_CONSOLE_F_PORT_DESC)

@@ -6,7 +6,7 @@
  * reached by another way so that the two are not wrong together: the codec
  * walks a blob once, top down, and stops at the first fault; this first cuts
  * the whole of it into descriptors, as if it knew nothing but bLength, and
- * then asks for each rule of virtio-serial-desc.h by itself whether the list
+ * then asks for each rule of virtio-serial-desc-codec.h by itself whether the list
  * of descriptors obeys it. It is slow and needs GLib, and may.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors

@@ -1,0 +1,207 @@
+/*
+ * The codec of the USB descriptors of virtio-serial ports
+ *
+ * A port can carry the descriptors of a USB device: one blob that says vendor,
+ * product, serial number and interface. The codec builds such a blob from
+ * texts, checks one that came from anywhere, and says what is in it.
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef QEMU_VIRTIO_SERIAL_DESC_CODEC_H
+#define QEMU_VIRTIO_SERIAL_DESC_CODEC_H
+
+/*
+ * Nothing of QEMU is named below: guest tools, fuzzers and unit tests are
+ * compiled with this header and with hw/char/virtio-serial-desc-codec.c alone.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "hw/virtio/virtio-serial-desc-wire.h"
+
+/*
+ * hw/usb/desc.c is not used here: it serialises tables that the compiler knows
+ * for USBDevice, cannot check or walk a blob that came from elsewhere, writes
+ * strings of Latin-1 only, and is absent from a QEMU without USB and from every
+ * program that is not QEMU. This codec has the bytes that it produces checked
+ * against dumps of devices that hw/usb/desc.c serialises (tests/unit).
+ *
+ * A well-formed blob is, with no byte before, between or after:
+ * 1. a device descriptor (USB 2.0, 9.6.1);
+ * 2. bNumConfigurations configuration descriptors (9.6.3), each with the
+ *    wTotalLength bytes that belong to it: at least one interface, as many of
+ *    them as bNumInterfaces says, each with bNumEndpoints endpoints;
+ * 3. string descriptors (9.6.7): index 0, then one for each index that 1 and 2
+ *    use, ascending. Where no index is used, index 0 may be absent.
+ * An index is used if it is not 0 and stands in a device, configuration,
+ * interface or interface association descriptor, or in a Country Selection or
+ * Ethernet Networking functional descriptor (CDC 1.1, 5.2.3).
+ */
+
+/* What is wrong, as one line of UTF-8 without control characters */
+typedef struct VirtIOSerialDescError {
+    char text[384];
+} VirtIOSerialDescError;
+
+/* The properties of a port that describe it */
+typedef enum VirtIOSerialDescProp {
+    VIRTIO_SERIAL_DESC_IDS,
+    VIRTIO_SERIAL_DESC_MANUFACTURER,
+    VIRTIO_SERIAL_DESC_PRODUCT,
+    VIRTIO_SERIAL_DESC_SERIAL,
+    VIRTIO_SERIAL_DESC_INTERFACE,
+    VIRTIO_SERIAL_DESC_CLASS,
+    VIRTIO_SERIAL_DESC_FILE,
+    VIRTIO_SERIAL_DESC_NPROPS
+} VirtIOSerialDescProp;
+
+/* A property's name on the command line, and one line of help */
+typedef struct VirtIOSerialDescPropInfo {
+    const char *name;
+    const char *help;
+} VirtIOSerialDescPropInfo;
+
+extern const VirtIOSerialDescPropInfo
+    virtio_serial_desc_prop_info[VIRTIO_SERIAL_DESC_NPROPS];
+
+/* The properties' values as the user wrote them; NULL: not given */
+typedef struct VirtIOSerialDescProps {
+    char *value[VIRTIO_SERIAL_DESC_NPROPS];
+} VirtIOSerialDescProps;
+
+/*
+ * The longest blob that properties can make, in bytes: the device, a
+ * configuration of two interfaces with four functional descriptors and three
+ * endpoints, and five string descriptors, four of them of 126 units.
+ */
+#define VIRTIO_SERIAL_DESC_BUILT_MAX \
+    (18 + 9 + 2 * 9 + (5 + 5 + 4 + 5) + 3 * 7 + 4 + 4 * (2 + 2 * 126))
+
+/**
+ * virtio_serial_desc_props_check:
+ * @props: the values
+ * @err: filled on failure
+ *
+ * Check which properties are given together: the others need "desc", and
+ * "desc-file" excludes every other. The values are not looked at.
+ *
+ * Returns: whether they go together.
+ */
+bool virtio_serial_desc_props_check(const VirtIOSerialDescProps *props,
+                                    VirtIOSerialDescError *err);
+
+/**
+ * virtio_serial_desc_build:
+ * @props: the values, "desc" among them and "desc-file" not
+ * @blob: VIRTIO_SERIAL_DESC_BUILT_MAX bytes of the caller's
+ * @err: filled on failure with the property, its value and what is accepted
+ *
+ * Build the blob that the properties describe.
+ *
+ * Returns: the length of the blob in bytes, 0 on failure.
+ */
+size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
+                                uint8_t *blob, VirtIOSerialDescError *err);
+
+/**
+ * virtio_serial_desc_check:
+ * @blob: bytes from anywhere
+ * @length: how many
+ * @err: filled on failure with the rule that is broken and the offset
+ *
+ * Returns: whether this is a well-formed blob (see above). Everything below
+ * takes well-formed blobs only.
+ */
+bool virtio_serial_desc_check(const uint8_t *blob, size_t length,
+                              VirtIOSerialDescError *err);
+
+/**
+ * virtio_serial_desc_used_strings:
+ * @blob: bytes from anywhere, which may end where the strings begin
+ * @length: how many
+ * @used: filled with the string indices that are used, and with whether index 0
+ *        is to be there or something is in its place
+ * @err: filled on failure with the rule that is broken and the offset
+ *
+ * Returns: whether parts 1 and 2 are well-formed.
+ */
+bool virtio_serial_desc_used_strings(const uint8_t *blob, size_t length,
+                                     bool used[256],
+                                     VirtIOSerialDescError *err);
+
+/* What a blob says: its device descriptor and its first interface */
+typedef struct VirtIOSerialDescInfo {
+    uint16_t bcdUSB, idVendor, idProduct, bcdDevice;
+    uint8_t bDeviceClass, bDeviceSubClass, bDeviceProtocol;
+    uint8_t iManufacturer, iProduct, iSerialNumber;
+    uint8_t bInterfaceNumber;
+    uint8_t bInterfaceClass, bInterfaceSubClass, bInterfaceProtocol;
+    uint8_t iInterface;
+    /* parts 1 and 2 together, in bytes: where the strings begin */
+    uint32_t strings_offset;
+} VirtIOSerialDescInfo;
+
+/**
+ * virtio_serial_desc_info:
+ * @blob: a well-formed blob, or parts 1 and 2 of one
+ * @length: its length in bytes
+ * @info: filled
+ */
+void virtio_serial_desc_info(const uint8_t *blob, size_t length,
+                             VirtIOSerialDescInfo *info);
+
+/* A string descriptor of 126 units in UTF-8, with its NUL, in bytes */
+#define VIRTIO_SERIAL_DESC_STRING_SIZE  (126 * 3 + 1)
+
+/**
+ * virtio_serial_desc_string:
+ * @blob: a well-formed blob
+ * @length: its length in bytes
+ * @index: of the string; 0 is no string, as in the descriptors
+ * @dest: VIRTIO_SERIAL_DESC_STRING_SIZE bytes of the caller's
+ *
+ * Decode a string descriptor into NUL-terminated UTF-8. What has no place in
+ * it (an unpaired surrogate, U+0000) becomes U+FFFD.
+ *
+ * Returns: the length in bytes without the NUL; 0 and an empty @dest where
+ * there is no such string.
+ */
+size_t virtio_serial_desc_string(const uint8_t *blob, size_t length,
+                                 uint8_t index, char *dest);
+
+/**
+ * virtio_serial_desc_utf8_next:
+ * @p: a character of UTF-8, which a NUL follows sooner or later; moved on
+ *
+ * Returns: the code point, or -1 for what RFC 3629 does not allow; @p then
+ * stands where it was.
+ */
+int32_t virtio_serial_desc_utf8_next(const char **p);
+
+/*
+ * Bytes of a name, with its NUL. It has to get to the driver whole, or two
+ * ports could have one name: with the 8 bytes of the event's header that is
+ * 128, as small as some driver's control buffers are.
+ */
+#define VIRTIO_SERIAL_DESC_NAME_SIZE    120
+
+/**
+ * virtio_serial_desc_name:
+ * @blob: a well-formed blob
+ * @length: its length in bytes
+ * @number: which of the ports that would have the same name; 0 adds nothing
+ * @dest: VIRTIO_SERIAL_DESC_NAME_SIZE bytes of the caller's
+ *
+ * Derive a port's name: the USB modalias of the first interface, '#' and the
+ * serial number where there is one, '#' and @number unless that is 0. In the
+ * serial number every control character, and every one that udev does not let
+ * into a link's name, is replaced by '_', and it is cut, between characters, to
+ * what fits.
+ */
+void virtio_serial_desc_name(const uint8_t *blob, size_t length,
+                             unsigned int number, char *dest);
+
+#endif /* QEMU_VIRTIO_SERIAL_DESC_CODEC_H */
