@@ -13,7 +13,7 @@
 #include "migration/qemu-file-types.h"
 #include "monitor/monitor.h"
 #include "hw/virtio/virtio-serial.h"
-#include "hw/virtio/virtio-serial-desc-port.h"
+#include "hw/virtio/virtserialdesc.h"
 
 /* ------------------------------------------------------------------ */
 /* The blob */
@@ -340,7 +340,7 @@ static void get_digest(VirtIOSerialPort *port, uint8_t *digest)
 /* Can somebody in the guest have been told of descriptors? */
 static bool digests_needed(void *opaque)
 {
-    return virtio_serial_desc_port_exists(opaque) ||
+    return virtserialdesc_exists(opaque) ||
            (virtio_vdev_has_feature(opaque, VIRTIO_CONSOLE_F_PORT_DESC) &&
             virtio_vdev_has_feature(opaque, VIRTIO_CONSOLE_F_MULTIPORT));
 }

@@ -880,9 +880,9 @@ static const VSerCase cases[] = {
     { "migrate/other-port", test_migrate_refused },
 };
 
-static void register_virtio_serial_desc_port_test(void)
+static void register_virtserialdesc_test(void)
 {
-    vser_add_cases("desc-port", cases, ARRAY_SIZE(cases));
+    vser_add_cases("virtserialdesc", cases, ARRAY_SIZE(cases));
 }
 
-libqos_init(register_virtio_serial_desc_port_test);
+libqos_init(register_virtserialdesc_test);

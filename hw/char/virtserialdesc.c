@@ -25,11 +25,11 @@
 #include "qemu/module.h"
 #include "migration/qemu-file-types.h"
 #include "hw/virtio/virtio-serial.h"
-#include "hw/virtio/virtio-serial-desc-port.h"
+#include "hw/virtio/virtserialdesc.h"
 #include "standard-headers/linux/virtio_console.h"
 
-OBJECT_DECLARE_TYPE(VirtIOSerialDescPort, VirtIOSerialDescPortClass,
-                    VIRTIO_SERIAL_DESC_PORT)
+OBJECT_DECLARE_TYPE(VirtSerialDesc, VirtSerialDescClass,
+                    VIRTSERIALDESC)
 
 /* Bytes of a record before the blob */
 #define RECORD_HEADER       (sizeof(struct virtio_console_control) + \
@@ -41,12 +41,12 @@ OBJECT_DECLARE_TYPE(VirtIOSerialDescPort, VirtIOSerialDescPortClass,
 /* Less than a chunk, then the longest record */
 #define PENDING_MAX         (CHUNK + RECORD_HEADER + VIRTIO_SERIAL_DESC_MAX)
 
-struct VirtIOSerialDescPort {
+struct VirtSerialDesc {
     VirtIOSerialPort parent_obj;
 
-    QLIST_ENTRY(VirtIOSerialDescPort) next;
+    QLIST_ENTRY(VirtSerialDesc) next;
 
-    /* tell() is at work */
+    /* virtserialdesc_tell() is at work */
     bool telling;
     /* The guest has it open; the rest is about this opening */
     bool open;
@@ -66,24 +66,25 @@ struct VirtIOSerialDescPort {
     GByteArray *pending;
 };
 
-struct VirtIOSerialDescPortClass {
+struct VirtSerialDescClass {
     VirtIOSerialPortClass parent_class;
 
     DeviceRealize parent_realize;
 };
 
-static QLIST_HEAD(, VirtIOSerialDescPort) desc_ports =
-    QLIST_HEAD_INITIALIZER(desc_ports);
+static QLIST_HEAD(, VirtSerialDesc) all_virtserialdesc =
+    QLIST_HEAD_INITIALIZER(all_virtserialdesc);
 
-static uint32_t max_ports(VirtIOSerialDescPort *dp)
+static uint32_t virtserialdesc_max_ports(VirtSerialDesc *vsd)
 {
-    return dp->parent_obj.vser->bus.max_nr_ports;
+    return vsd->parent_obj.vser->bus.max_nr_ports;
 }
 
 /* The port @id, NULL if there is none or it has no descriptor */
-static VirtIOSerialPort *described_port(VirtIOSerialDescPort *dp, uint32_t id)
+static VirtIOSerialPort *virtserialdesc_described_port(VirtSerialDesc *vsd,
+                                                       uint32_t id)
 {
-    VirtIOSerialPort *port = dp->parent_obj.vser->control.slots[id].port;
+    VirtIOSerialPort *port = vsd->parent_obj.vser->control.slots[id].port;
 
     return port && port->desc.length ? port : NULL;
 }
@@ -91,7 +92,8 @@ static VirtIOSerialPort *described_port(VirtIOSerialDescPort *dp, uint32_t id)
 /* ------------------------------------------------------------------ */
 /* Records */
 
-static void add_header(VirtIOSerialDescPort *dp, uint32_t id, uint16_t event)
+static void virtserialdesc_add_header(VirtSerialDesc *vsd, uint32_t id,
+                                      uint16_t event)
 {
     struct virtio_console_control cpkt = {
         .id = cpu_to_le32(id),
@@ -99,49 +101,49 @@ static void add_header(VirtIOSerialDescPort *dp, uint32_t id, uint16_t event)
         .value = cpu_to_le16(1),
     };
 
-    g_byte_array_append(dp->pending, (uint8_t *)&cpkt, sizeof(cpkt));
+    g_byte_array_append(vsd->pending, (uint8_t *)&cpkt, sizeof(cpkt));
 }
 
 /* A record of @length bytes of @blob */
-static void add_desc(VirtIOSerialDescPort *dp, uint32_t id,
-                     const uint8_t *blob, uint32_t length)
+static void virtserialdesc_add_desc(VirtSerialDesc *vsd, uint32_t id,
+                                    const uint8_t *blob, uint32_t length)
 {
     struct virtio_console_port_desc desc = { .length = cpu_to_le32(length) };
 
-    add_header(dp, id, VIRTIO_CONSOLE_PORT_DESC);
-    g_byte_array_append(dp->pending, (uint8_t *)&desc, sizeof(desc));
+    virtserialdesc_add_header(vsd, id, VIRTIO_CONSOLE_PORT_DESC);
+    g_byte_array_append(vsd->pending, (uint8_t *)&desc, sizeof(desc));
     if (length) {
-        g_byte_array_append(dp->pending, blob, length);
+        g_byte_array_append(vsd->pending, blob, length);
     }
 }
 
 /* Tell of number @id as it is now, if there is something to tell */
-static void add_port(VirtIOSerialDescPort *dp, uint32_t id)
+static void virtserialdesc_add_port(VirtSerialDesc *vsd, uint32_t id)
 {
-    VirtIOSerialPort *port = described_port(dp, id);
+    VirtIOSerialPort *port = virtserialdesc_described_port(vsd, id);
 
     if (port) {
-        add_desc(dp, id, port->desc.blob, port->desc.length);
-        set_bit(id, dp->told);
+        virtserialdesc_add_desc(vsd, id, port->desc.blob, port->desc.length);
+        set_bit(id, vsd->told);
     }
 }
 
 /* Add the next record to what is pending; false if the reader is up to date */
-static bool add_record(VirtIOSerialDescPort *dp)
+static bool virtserialdesc_add_record(VirtSerialDesc *vsd)
 {
-    uint32_t id, max = max_ports(dp);
+    uint32_t id, max = virtserialdesc_max_ports(vsd);
 
-    if (dp->cursor < max) {
-        add_port(dp, dp->cursor++);
+    if (vsd->cursor < max) {
+        virtserialdesc_add_port(vsd, vsd->cursor++);
         return true;
     }
-    if (dp->cursor == max) {
-        add_desc(dp, VIRTSERIALDESC_END, NULL, 0);
-        dp->cursor++;
+    if (vsd->cursor == max) {
+        virtserialdesc_add_desc(vsd, VIRTSERIALDESC_END, NULL, 0);
+        vsd->cursor++;
         return true;
     }
 
-    id = find_first_bit(dp->changed, max);
+    id = find_first_bit(vsd->changed, max);
     if (id >= max) {
         return false;
     }
@@ -149,19 +151,19 @@ static bool add_record(VirtIOSerialDescPort *dp)
      * The end of the port that was, then what has its number now: two records,
      * as that may change before there is room for the second one
      */
-    if (test_and_clear_bit(id, dp->told)) {
-        add_header(dp, id, VIRTIO_CONSOLE_PORT_REMOVE);
+    if (test_and_clear_bit(id, vsd->told)) {
+        virtserialdesc_add_header(vsd, id, VIRTIO_CONSOLE_PORT_REMOVE);
         return true;
     }
-    add_port(dp, id);
-    clear_bit(id, dp->changed);
+    virtserialdesc_add_port(vsd, id);
+    clear_bit(id, vsd->changed);
     return true;
 }
 
 /* A stopped guest's memory stays as it is; enable_backend() comes back */
-static bool can_tell(VirtIOSerialDescPort *dp)
+static bool virtserialdesc_can_tell(VirtSerialDesc *vsd)
 {
-    return dp->open && VIRTIO_DEVICE(dp->parent_obj.vser)->vm_running;
+    return vsd->open && VIRTIO_DEVICE(vsd->parent_obj.vser)->vm_running;
 }
 
 /*
@@ -170,51 +172,51 @@ static bool can_tell(VirtIOSerialDescPort *dp)
  * A buffer can be one of this device's own registers. To return it is to write
  * there, which can reset the device or close the port, and leads back here.
  */
-static void tell(VirtIOSerialDescPort *dp)
+static void virtserialdesc_tell(VirtSerialDesc *vsd)
 {
-    VirtIOSerialPort *port = &dp->parent_obj;
+    VirtIOSerialPort *port = &vsd->parent_obj;
     size_t room, written;
 
-    if (dp->telling) {
+    if (vsd->telling) {
         return;
     }
-    dp->telling = true;
-    while (can_tell(dp) &&
+    vsd->telling = true;
+    while (virtserialdesc_can_tell(vsd) &&
            (room = MIN(virtio_serial_guest_ready(port), CHUNK))) {
-        while (dp->pending->len < room && add_record(dp)) {
+        while (vsd->pending->len < room && virtserialdesc_add_record(vsd)) {
             /* as many as there is room for */
         }
-        written = virtio_serial_write(port, dp->pending->data,
-                                      dp->pending->len);
+        written = virtio_serial_write(port, vsd->pending->data,
+                                      vsd->pending->len);
         if (!written) {
             break;
         }
         /* If the port was closed meanwhile, nothing is left to be removed */
-        g_byte_array_remove_range(dp->pending, 0,
-                                  MIN(written, dp->pending->len));
+        g_byte_array_remove_range(vsd->pending, 0,
+                                  MIN(written, vsd->pending->len));
     }
-    dp->telling = false;
+    vsd->telling = false;
 }
 
-void virtio_serial_desc_port_changed(VirtIOSerial *vser, uint32_t id)
+void virtserialdesc_port_changed(VirtIOSerial *vser, uint32_t id)
 {
-    VirtIOSerialDescPort *dp;
+    VirtSerialDesc *vsd;
 
-    QLIST_FOREACH(dp, &desc_ports, next) {
+    QLIST_FOREACH(vsd, &all_virtserialdesc, next) {
         /* The snapshot will come to the others, and tell of what is there */
-        if (dp->parent_obj.vser == vser && dp->open && id < dp->cursor) {
-            set_bit(id, dp->changed);
-            tell(dp);
+        if (vsd->parent_obj.vser == vser && vsd->open && id < vsd->cursor) {
+            set_bit(id, vsd->changed);
+            virtserialdesc_tell(vsd);
         }
     }
 }
 
-bool virtio_serial_desc_port_exists(VirtIOSerial *vser)
+bool virtserialdesc_exists(VirtIOSerial *vser)
 {
-    VirtIOSerialDescPort *dp;
+    VirtSerialDesc *vsd;
 
-    QLIST_FOREACH(dp, &desc_ports, next) {
-        if (dp->parent_obj.vser == vser) {
+    QLIST_FOREACH(vsd, &all_virtserialdesc, next) {
+        if (vsd->parent_obj.vser == vser) {
             return true;
         }
     }
@@ -225,40 +227,40 @@ bool virtio_serial_desc_port_exists(VirtIOSerial *vser)
 /* The port */
 
 /* Also called after migration, with what is so already */
-static void desc_port_set_guest_connected(VirtIOSerialPort *port,
-                                          int guest_connected)
+static void virtserialdesc_set_guest_connected(VirtIOSerialPort *port,
+                                               int guest_connected)
 {
-    VirtIOSerialDescPort *dp = VIRTIO_SERIAL_DESC_PORT(port);
+    VirtSerialDesc *vsd = VIRTSERIALDESC(port);
 
-    if (dp->open != !!guest_connected) {
-        dp->open = guest_connected;
-        dp->cursor = 0;
-        bitmap_zero(dp->told, max_ports(dp));
-        bitmap_zero(dp->changed, max_ports(dp));
-        g_byte_array_set_size(dp->pending, 0);
+    if (vsd->open != !!guest_connected) {
+        vsd->open = guest_connected;
+        vsd->cursor = 0;
+        bitmap_zero(vsd->told, virtserialdesc_max_ports(vsd));
+        bitmap_zero(vsd->changed, virtserialdesc_max_ports(vsd));
+        g_byte_array_set_size(vsd->pending, 0);
     }
-    tell(dp);
+    virtserialdesc_tell(vsd);
 }
 
-static void desc_port_guest_writable(VirtIOSerialPort *port)
+static void virtserialdesc_guest_writable(VirtIOSerialPort *port)
 {
-    tell(VIRTIO_SERIAL_DESC_PORT(port));
+    virtserialdesc_tell(VIRTSERIALDESC(port));
 }
 
-static void desc_port_enable_backend(VirtIOSerialPort *port, bool enable)
+static void virtserialdesc_enable_backend(VirtIOSerialPort *port, bool enable)
 {
-    tell(VIRTIO_SERIAL_DESC_PORT(port));
+    virtserialdesc_tell(VIRTSERIALDESC(port));
 }
 
 /* Nothing is asked of it */
-static ssize_t desc_port_have_data(VirtIOSerialPort *port,
-                                   const struct iovec *iov, size_t niov)
+static ssize_t virtserialdesc_have_data(VirtIOSerialPort *port,
+                                        const struct iovec *iov, size_t niov)
 {
     return iov_size(iov, niov);
 }
 
 /* Before a port makes a descriptor of its properties, and reads files for it */
-static void desc_port_device_realize(DeviceState *dev, Error **errp)
+static void virtserialdesc_device_realize(DeviceState *dev, Error **errp)
 {
     VirtIOSerialDescProps *props = VIRTIO_SERIAL_PORT(dev)->desc.props;
     int i;
@@ -272,13 +274,13 @@ static void desc_port_device_realize(DeviceState *dev, Error **errp)
             return;
         }
     }
-    VIRTIO_SERIAL_DESC_PORT_GET_CLASS(dev)->parent_realize(dev, errp);
+    VIRTSERIALDESC_GET_CLASS(dev)->parent_realize(dev, errp);
 }
 
-static void desc_port_realize(DeviceState *dev, Error **errp)
+static void virtserialdesc_realize(DeviceState *dev, Error **errp)
 {
     VirtIOSerialPort *port = VIRTIO_SERIAL_PORT(dev);
-    VirtIOSerialDescPort *dp = VIRTIO_SERIAL_DESC_PORT(dev);
+    VirtSerialDesc *vsd = VIRTSERIALDESC(dev);
     unsigned int number = 0;
 
     if (port->name) {
@@ -298,21 +300,21 @@ static void desc_port_realize(DeviceState *dev, Error **errp)
         port->name = g_strdup_printf(VIRTSERIALDESC_NAME_PREFIX "%u",
                                      number++);
     } while (virtio_serial_find_port_by_name(port->name));
-    dp->told = bitmap_new(max_ports(dp));
-    dp->changed = bitmap_new(max_ports(dp));
-    dp->pending = g_byte_array_new();
-    QLIST_INSERT_HEAD(&desc_ports, dp, next);
+    vsd->told = bitmap_new(virtserialdesc_max_ports(vsd));
+    vsd->changed = bitmap_new(virtserialdesc_max_ports(vsd));
+    vsd->pending = g_byte_array_new();
+    QLIST_INSERT_HEAD(&all_virtserialdesc, vsd, next);
     virtio_serial_open(port);
 }
 
-static void desc_port_unrealize(DeviceState *dev)
+static void virtserialdesc_unrealize(DeviceState *dev)
 {
-    VirtIOSerialDescPort *dp = VIRTIO_SERIAL_DESC_PORT(dev);
+    VirtSerialDesc *vsd = VIRTSERIALDESC(dev);
 
-    QLIST_REMOVE(dp, next);
-    g_byte_array_unref(dp->pending);
-    g_free(dp->changed);
-    g_free(dp->told);
+    QLIST_REMOVE(vsd, next);
+    g_byte_array_unref(vsd->pending);
+    g_free(vsd->changed);
+    g_free(vsd->told);
 }
 
 /* QEMU 10.1 made it const */
@@ -322,37 +324,37 @@ typedef void ClassData;
 typedef const void ClassData;
 #endif
 
-static void desc_port_class_init(ObjectClass *klass, ClassData *data)
+static void virtserialdesc_class_init(ObjectClass *klass, ClassData *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
     VirtIOSerialPortClass *k = VIRTIO_SERIAL_PORT_CLASS(klass);
-    VirtIOSerialDescPortClass *dpc = VIRTIO_SERIAL_DESC_PORT_CLASS(klass);
+    VirtSerialDescClass *vsdc = VIRTSERIALDESC_CLASS(klass);
 
-    device_class_set_parent_realize(dc, desc_port_device_realize,
-                                    &dpc->parent_realize);
-    k->realize = desc_port_realize;
-    k->unrealize = desc_port_unrealize;
-    k->have_data = desc_port_have_data;
-    k->set_guest_connected = desc_port_set_guest_connected;
-    k->guest_writable = desc_port_guest_writable;
-    k->enable_backend = desc_port_enable_backend;
+    device_class_set_parent_realize(dc, virtserialdesc_device_realize,
+                                    &vsdc->parent_realize);
+    k->realize = virtserialdesc_realize;
+    k->unrealize = virtserialdesc_unrealize;
+    k->have_data = virtserialdesc_have_data;
+    k->set_guest_connected = virtserialdesc_set_guest_connected;
+    k->guest_writable = virtserialdesc_guest_writable;
+    k->enable_backend = virtserialdesc_enable_backend;
     dc->desc = "tells a guest with any driver of the ports' descriptors";
 }
 
-static const TypeInfo desc_port_info = {
-    .name = TYPE_VIRTIO_SERIAL_DESC_PORT,
+static const TypeInfo virtserialdesc_info = {
+    .name = TYPE_VIRTSERIALDESC,
     .parent = TYPE_VIRTIO_SERIAL_PORT,
-    .instance_size = sizeof(VirtIOSerialDescPort),
-    .class_size = sizeof(VirtIOSerialDescPortClass),
-    .class_init = desc_port_class_init,
+    .instance_size = sizeof(VirtSerialDesc),
+    .class_size = sizeof(VirtSerialDescClass),
+    .class_init = virtserialdesc_class_init,
 };
 
-static void desc_port_register_types(void)
+static void virtserialdesc_register_types(void)
 {
-    type_register_static(&desc_port_info);
+    type_register_static(&virtserialdesc_info);
 }
 
-type_init(desc_port_register_types)
+type_init(virtserialdesc_register_types)
 
 /* ------------------------------------------------------------------ */
 /* Migration */
@@ -363,12 +365,12 @@ type_init(desc_port_register_types)
  * is another one where they are unplugged and plugged.
  */
 
-static bool open_ports_needed(void *opaque)
+static bool virtserialdesc_needed(void *opaque)
 {
-    VirtIOSerialDescPort *dp;
+    VirtSerialDesc *vsd;
 
-    QLIST_FOREACH(dp, &desc_ports, next) {
-        if (dp->parent_obj.vser == opaque && dp->open) {
+    QLIST_FOREACH(vsd, &all_virtserialdesc, next) {
+        if (vsd->parent_obj.vser == opaque && vsd->open) {
             return true;
         }
     }
@@ -376,7 +378,8 @@ static bool open_ports_needed(void *opaque)
 }
 
 /* Bits of @map, a byte for each */
-static void put_map(QEMUFile *f, const unsigned long *map, uint32_t bits)
+static void virtserialdesc_put_map(QEMUFile *f, const unsigned long *map,
+                                   uint32_t bits)
 {
     uint32_t i;
 
@@ -385,7 +388,8 @@ static void put_map(QEMUFile *f, const unsigned long *map, uint32_t bits)
     }
 }
 
-static void get_map(QEMUFile *f, unsigned long *map, uint32_t bits)
+static void virtserialdesc_get_map(QEMUFile *f, unsigned long *map,
+                                   uint32_t bits)
 {
     uint32_t i;
 
@@ -402,29 +406,31 @@ static void get_map(QEMUFile *f, unsigned long *map, uint32_t bits)
  * How many port numbers there are, which is the size of what follows; number
  * and state of each port that is open; then the number of none
  */
-static int put_open_ports(QEMUFile *f, void *pv, size_t size,
-                          const VMStateField *field, JSONWriter *vmdesc)
+static int virtserialdesc_put_open(QEMUFile *f, void *pv, size_t size,
+                                   const VMStateField *field,
+                                   JSONWriter *vmdesc)
 {
     VirtIOSerial *vser = container_of(pv, VirtIOSerial, ports);
-    VirtIOSerialDescPort *dp;
+    uint32_t max = vser->bus.max_nr_ports;
+    VirtSerialDesc *vsd;
 
-    qemu_put_be32(f, vser->bus.max_nr_ports);
-    QLIST_FOREACH(dp, &desc_ports, next) {
-        if (dp->parent_obj.vser == vser && dp->open) {
-            qemu_put_be32(f, dp->parent_obj.id);
-            qemu_put_be32(f, dp->cursor);
-            put_map(f, dp->told, max_ports(dp));
-            put_map(f, dp->changed, max_ports(dp));
-            qemu_put_be32(f, dp->pending->len);
-            qemu_put_buffer(f, dp->pending->data, dp->pending->len);
+    qemu_put_be32(f, max);
+    QLIST_FOREACH(vsd, &all_virtserialdesc, next) {
+        if (vsd->parent_obj.vser == vser && vsd->open) {
+            qemu_put_be32(f, vsd->parent_obj.id);
+            qemu_put_be32(f, vsd->cursor);
+            virtserialdesc_put_map(f, vsd->told, max);
+            virtserialdesc_put_map(f, vsd->changed, max);
+            qemu_put_be32(f, vsd->pending->len);
+            qemu_put_buffer(f, vsd->pending->data, vsd->pending->len);
         }
     }
     qemu_put_be32(f, VIRTIO_CONSOLE_BAD_ID);
     return 0;
 }
 
-static int get_open_ports(QEMUFile *f, void *pv, size_t size,
-                          const VMStateField *field)
+static int virtserialdesc_get_open(QEMUFile *f, void *pv, size_t size,
+                                   const VMStateField *field)
 {
     VirtIOSerial *vser = container_of(pv, VirtIOSerial, ports);
     uint32_t max = qemu_get_be32(f), id, length;
@@ -436,48 +442,48 @@ static int get_open_ports(QEMUFile *f, void *pv, size_t size,
     }
     while ((id = qemu_get_be32(f)) != VIRTIO_CONSOLE_BAD_ID) {
         VirtIOSerialPort *port = id < max ? vser->control.slots[id].port : NULL;
-        VirtIOSerialDescPort *dp = (VirtIOSerialDescPort *)
-            object_dynamic_cast(OBJECT(port), TYPE_VIRTIO_SERIAL_DESC_PORT);
+        VirtSerialDesc *vsd = (VirtSerialDesc *)
+            object_dynamic_cast(OBJECT(port), TYPE_VIRTSERIALDESC);
 
-        if (!dp) {
+        if (!vsd) {
             error_report("virtio-serial-bus: port %u is no virtserialdesc, as "
                          "it is at the source", id);
             return -EINVAL;
         }
-        dp->cursor = qemu_get_be32(f);
-        get_map(f, dp->told, max);
-        get_map(f, dp->changed, max);
+        vsd->cursor = qemu_get_be32(f);
+        virtserialdesc_get_map(f, vsd->told, max);
+        virtserialdesc_get_map(f, vsd->changed, max);
         length = qemu_get_be32(f);
-        if (dp->cursor > max + 1 || length > PENDING_MAX) {
+        if (vsd->cursor > max + 1 || length > PENDING_MAX) {
             error_report("virtio-serial-bus: port %u: no virtserialdesc is at "
-                         "port %u with %u bytes to come", id, dp->cursor,
+                         "port %u with %u bytes to come", id, vsd->cursor,
                          length);
             return -EINVAL;
         }
-        g_byte_array_set_size(dp->pending, length);
-        if (qemu_get_buffer(f, dp->pending->data, length) != length) {
+        g_byte_array_set_size(vsd->pending, length);
+        if (qemu_get_buffer(f, vsd->pending->data, length) != length) {
             return -EINVAL;
         }
-        dp->open = true;
+        vsd->open = true;
     }
     return 0;
 }
 
-static const VMStateInfo vmstate_info_open_ports = {
+static const VMStateInfo vmstate_info_virtserialdesc = {
     .name = "open virtserialdesc ports",
-    .get = get_open_ports,
-    .put = put_open_ports,
+    .get = virtserialdesc_get_open,
+    .put = virtserialdesc_put_open,
 };
 
-const VMStateDescription vmstate_virtio_serial_desc_ports = {
+const VMStateDescription vmstate_virtserialdesc = {
     .name = "virtio-console-device/descriptor-ports",
     .version_id = 1,
     .minimum_version_id = 1,
-    .needed = open_ports_needed,
+    .needed = virtserialdesc_needed,
     .fields = (const VMStateField[]) {
         {
             .name = "open",
-            .info = &vmstate_info_open_ports,
+            .info = &vmstate_info_virtserialdesc,
             .flags = VMS_SINGLE,
             .offset = offsetof(VirtIOSerial, ports),
         },
