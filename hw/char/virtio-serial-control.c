@@ -29,7 +29,8 @@ enum {
     OWE_CLOSE   = 1 << 6,
 };
 
-static void owe(VirtIOSerial *vser, VirtIOSerialSlot *slot, uint8_t bits)
+static void control_owe(VirtIOSerial *vser, VirtIOSerialSlot *slot,
+                        uint8_t bits)
 {
     slot->owed |= bits;
     if (slot->owed && !slot->queued) {
@@ -39,7 +40,7 @@ static void owe(VirtIOSerial *vser, VirtIOSerialSlot *slot, uint8_t bits)
 }
 
 /* Whom the next message is about, NULL if nothing is owed */
-static VirtIOSerialSlot *next_owed(VirtIOSerial *vser)
+static VirtIOSerialSlot *control_next_owed(VirtIOSerial *vser)
 {
     VirtIOSerialControl *control = &vser->control;
     VirtIOSerialSlot *slot;
@@ -52,14 +53,14 @@ static VirtIOSerialSlot *next_owed(VirtIOSerial *vser)
 }
 
 /* If some of the descriptor of @slot's port was sent, it starts again */
-static void restart_desc(VirtIOSerial *vser, VirtIOSerialSlot *slot)
+static void control_restart_desc(VirtIOSerial *vser, VirtIOSerialSlot *slot)
 {
     if (slot == QSIMPLEQ_FIRST(&vser->control.queue)) {
         vser->control.desc_offset = 0;
     }
 }
 
-static VirtIOSerialSlot *slot_of(VirtIOSerialPort *port)
+static VirtIOSerialSlot *control_slot_of(VirtIOSerialPort *port)
 {
     return &port->vser->control.slots[port->id];
 }
@@ -92,7 +93,7 @@ void virtio_serial_control_reset(VirtIOSerial *vser)
 }
 
 /* Is there a driver that can be told of ports? */
-static bool driver_runs(VirtIOSerial *vser)
+static bool control_driver_runs(VirtIOSerial *vser)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(vser);
 
@@ -107,8 +108,8 @@ void virtio_serial_control_device_ready(VirtIOSerial *vser)
 
     vser->control.device_ready = true;
     QTAILQ_FOREACH(port, &vser->ports, next) {
-        if (again || !slot_of(port)->told) {
-            owe(vser, slot_of(port), OWE_ADD);
+        if (again || !control_slot_of(port)->told) {
+            control_owe(vser, control_slot_of(port), OWE_ADD);
         }
     }
 }
@@ -116,7 +117,7 @@ void virtio_serial_control_device_ready(VirtIOSerial *vser)
 void virtio_serial_control_port_ready(VirtIOSerialPort *port)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(port->vser);
-    VirtIOSerialSlot *slot = slot_of(port);
+    VirtIOSerialSlot *slot = control_slot_of(port);
     uint8_t bits = 0;
 
     if (VIRTIO_SERIAL_PORT_GET_CLASS(port)->is_console) {
@@ -126,7 +127,7 @@ void virtio_serial_control_port_ready(VirtIOSerialPort *port)
         virtio_vdev_has_feature(vdev, VIRTIO_CONSOLE_F_PORT_DESC) &&
         virtio_vdev_has_feature(vdev, VIRTIO_CONSOLE_F_MULTIPORT)) {
         bits |= OWE_DESC;
-        restart_desc(port->vser, slot);
+        control_restart_desc(port->vser, slot);
     }
     if (port->name) {
         bits |= OWE_NAME;
@@ -137,34 +138,34 @@ void virtio_serial_control_port_ready(VirtIOSerialPort *port)
     /* It asks, so it knows: see virtio_serial_control_port_known() */
     slot->told = true;
     slot->ready = true;
-    owe(port->vser, slot, bits);
+    control_owe(port->vser, slot, bits);
 }
 
 void virtio_serial_control_port_unknown(VirtIOSerial *vser, uint32_t id)
 {
     if (!vser->control.device_ready &&
         id < vser->serial.max_virtserial_ports) {
-        owe(vser, &vser->control.slots[id], OWE_REMOVE);
+        control_owe(vser, &vser->control.slots[id], OWE_REMOVE);
     }
 }
 
 void virtio_serial_control_port_added(VirtIOSerialPort *port)
 {
-    slot_of(port)->port = port;
-    if (port->vser->control.device_ready || driver_runs(port->vser)) {
-        owe(port->vser, slot_of(port), OWE_ADD);
+    control_slot_of(port)->port = port;
+    if (port->vser->control.device_ready || control_driver_runs(port->vser)) {
+        control_owe(port->vser, control_slot_of(port), OWE_ADD);
     }
 }
 
 void virtio_serial_control_port_removed(VirtIOSerialPort *port)
 {
-    VirtIOSerialSlot *slot = slot_of(port);
+    VirtIOSerialSlot *slot = control_slot_of(port);
 
-    restart_desc(port->vser, slot);
+    control_restart_desc(port->vser, slot);
     /* An older port's end may be owed still; of this one all is settled */
     slot->owed &= OWE_REMOVE;
     if (slot->told) {
-        owe(port->vser, slot, OWE_REMOVE);
+        control_owe(port->vser, slot, OWE_REMOVE);
     }
     slot->port = NULL;
     slot->told = false;
@@ -173,23 +174,23 @@ void virtio_serial_control_port_removed(VirtIOSerialPort *port)
 
 void virtio_serial_control_port_open(VirtIOSerialPort *port)
 {
-    VirtIOSerialSlot *slot = slot_of(port);
+    VirtIOSerialSlot *slot = control_slot_of(port);
 
     /*
      * Before PORT_READY it would come ahead of what the port is, and of a port
      * that is not plugged yet or no longer there is nothing to tell.
      */
     if (slot->ready && slot->port == port) {
-        owe(port->vser, slot, OWE_OPEN);
+        control_owe(port->vser, slot, OWE_OPEN);
     }
 }
 
 void virtio_serial_control_port_lost(VirtIOSerialPort *port)
 {
-    VirtIOSerialSlot *slot = slot_of(port);
+    VirtIOSerialSlot *slot = control_slot_of(port);
 
     if (slot->port == port && (slot->owed & OWE_OPEN)) {
-        owe(port->vser, slot, OWE_CLOSE);
+        control_owe(port->vser, slot, OWE_CLOSE);
     }
 }
 
@@ -197,13 +198,13 @@ void virtio_serial_control_loaded(VirtIOSerial *vser)
 {
     VirtIOSerialPort *port;
 
-    if (!driver_runs(vser)) {
+    if (!control_driver_runs(vser)) {
         return;
     }
     vser->control.device_ready = true;
     QTAILQ_FOREACH(port, &vser->ports, next) {
-        slot_of(port)->told = true;
-        slot_of(port)->ready = true;
+        control_slot_of(port)->told = true;
+        control_slot_of(port)->ready = true;
     }
 }
 
@@ -213,15 +214,15 @@ bool virtio_serial_control_port_known(VirtIOSerialPort *port)
      * A Linux guest that wakes up after the device was reset sends no
      * DEVICE_READY: it takes it that the ports are those that it knows.
      */
-    return !port->vser->control.device_ready || slot_of(port)->told;
+    return !port->vser->control.device_ready || control_slot_of(port)->told;
 }
 
 /*
  * Write the next message about @slot into @elem, and strike it off. Returns
  * its length in bytes, 0 if @elem can't hold it.
  */
-static size_t write_message(VirtIOSerial *vser, VirtIOSerialSlot *slot,
-                            VirtQueueElement *elem)
+static size_t control_write_message(VirtIOSerial *vser, VirtIOSerialSlot *slot,
+                                    VirtQueueElement *elem)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(vser);
     VirtIOSerialControl *control = &vser->control;
@@ -321,14 +322,14 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
 
     RCU_READ_LOCK_GUARD();
     vser->control.paying = true;
-    while (!too_small && (slot = next_owed(vser))) {
+    while (!too_small && (slot = control_next_owed(vser))) {
         VirtQueueElement *elem = virtqueue_pop(vser->c_ivq, sizeof(*elem));
         size_t len;
 
         if (!elem) {
             break;
         }
-        len = write_message(vser, slot, elem);
+        len = control_write_message(vser, slot, elem);
         if (len) {
             virtqueue_fill(vser->c_ivq, elem, len, paid++);
         } else {
@@ -356,7 +357,7 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
 
 static bool control_needed(void *opaque)
 {
-    return next_owed(opaque);
+    return control_next_owed(opaque);
 }
 
 static int control_pre_save(void *opaque)
@@ -376,7 +377,7 @@ static int control_pre_save(void *opaque)
 }
 
 /* What a port number can be owed, by what is there */
-static uint8_t payable(VirtIOSerialPort *port)
+static uint8_t control_payable(VirtIOSerialPort *port)
 {
     if (!port) {
         return OWE_REMOVE;
@@ -412,7 +413,7 @@ static int control_post_load(void *opaque, int version_id)
     for (id = 0; id < max; id++) {
         slot = &control->slots[id];
         slot->queued = false;
-        if (slot->owed & ~payable(slot->port) ||
+        if (slot->owed & ~control_payable(slot->port) ||
             (slot->owed & (OWE_OPEN | OWE_CLOSE)) == OWE_CLOSE) {
             error_report("virtio-serial-bus: port %u is owed what it does not "
                          "have: 0x%02x", id, slot->owed);
@@ -433,7 +434,7 @@ static int control_post_load(void *opaque, int version_id)
         }
     }
 
-    slot = next_owed(vser);
+    slot = control_next_owed(vser);
     if (control->desc_offset &&
         (!slot || !(slot->owed & OWE_DESC) ||
          control->desc_offset >= slot->port->desc.length)) {
@@ -444,7 +445,7 @@ static int control_post_load(void *opaque, int version_id)
     return 0;
 }
 
-static const VMStateDescription vmstate_slot = {
+static const VMStateDescription vmstate_control_slot = {
     .name = "virtio-console-device/control/slot",
     .version_id = 1,
     .minimum_version_id = 1,
@@ -470,7 +471,8 @@ const VMStateDescription vmstate_virtio_serial_control = {
         VMSTATE_UINT32(control.desc_offset, VirtIOSerial),
         VMSTATE_STRUCT_VARRAY_POINTER_UINT32(control.slots, VirtIOSerial,
                                              serial.max_virtserial_ports,
-                                             vmstate_slot, VirtIOSerialSlot),
+                                             vmstate_control_slot,
+                                             VirtIOSerialSlot),
         VMSTATE_END_OF_LIST()
     },
 };

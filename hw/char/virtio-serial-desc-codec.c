@@ -153,7 +153,8 @@ static uint8_t *put_le16(uint8_t *p, uint16_t value)
 /* The tools have no G_GNUC_PRINTF */
 #define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
-static bool PRINTF(2, 3) fail(VirtIOSerialDescError *err, const char *fmt, ...)
+static bool PRINTF(2, 3)
+codec_fail(VirtIOSerialDescError *err, const char *fmt, ...)
 {
     va_list ap;
 
@@ -168,9 +169,9 @@ static bool PRINTF(2, 3) fail(VirtIOSerialDescError *err, const char *fmt, ...)
  * to logs and terminals, so what is not printable is escaped and a long one
  * is cut.
  */
-static bool PRINTF(4, 5) refuse(VirtIOSerialDescError *err,
-                                VirtIOSerialDescProp prop, const char *value,
-                                const char *fmt, ...)
+static bool PRINTF(4, 5)
+codec_refuse(VirtIOSerialDescError *err, VirtIOSerialDescProp prop,
+             const char *value, const char *fmt, ...)
 {
     char shown[128], why[200];
     size_t used = 0;
@@ -201,8 +202,8 @@ static bool PRINTF(4, 5) refuse(VirtIOSerialDescError *err,
     va_start(ap, fmt);
     vsnprintf(why, sizeof(why), fmt, ap);
     va_end(ap);
-    return fail(err, "%s='%s': %s", virtio_serial_desc_prop_info[prop].name,
-                shown, why);
+    return codec_fail(err, "%s='%s': %s",
+                      virtio_serial_desc_prop_info[prop].name, shown, why);
 }
 
 /* ------------------------------------------------------------------ */
@@ -221,13 +222,14 @@ bool virtio_serial_desc_props_check(const VirtIOSerialDescProps *props,
             continue;
         }
         if (file) {
-            return refuse(err, VIRTIO_SERIAL_DESC_FILE, file,
-                          "a file is the whole descriptor and excludes '%s'",
-                          virtio_serial_desc_prop_info[i].name);
+            return codec_refuse(err, VIRTIO_SERIAL_DESC_FILE, file,
+                                "a file is the whole descriptor and excludes "
+                                "'%s'",
+                                virtio_serial_desc_prop_info[i].name);
         }
         if (!props->value[VIRTIO_SERIAL_DESC_IDS]) {
-            return refuse(err, i, value,
-                          "needs 'desc' beside it, as in desc=1209:0001");
+            return codec_refuse(err, i, value,
+                                "needs 'desc' beside it, as in desc=1209:0001");
         }
     }
     return true;
@@ -238,7 +240,8 @@ bool virtio_serial_desc_props_check(const VirtIOSerialDescProps *props,
  * ':' between them, into @dest. Returns how many there are, 0 if it is
  * anything else.
  */
-static int parse_hex(const char *value, int digits, int max, uint16_t *dest)
+static int codec_parse_hex(const char *value, int digits, int max,
+                           uint16_t *dest)
 {
     int n, i;
 
@@ -264,8 +267,8 @@ static int parse_hex(const char *value, int digits, int max, uint16_t *dest)
 }
 
 /* Put @value as a string descriptor at @dest; returns its end, NULL if bad */
-static uint8_t *put_string(uint8_t *dest, VirtIOSerialDescProp prop,
-                           const char *value, VirtIOSerialDescError *err)
+static uint8_t *codec_put_string(uint8_t *dest, VirtIOSerialDescProp prop,
+                                 const char *value, VirtIOSerialDescError *err)
 {
     const char *s = value;
     unsigned int units = 0;
@@ -275,8 +278,9 @@ static uint8_t *put_string(uint8_t *dest, VirtIOSerialDescProp prop,
         int32_t c = virtio_serial_desc_utf8_next(&s);
 
         if (c < 0) {
-            refuse(err, prop, value, "invalid UTF-8 at byte %zu; expected "
-                   "1 to %d UTF-16 units, in UTF-8", at, STRING_MAX_UNITS);
+            codec_refuse(err, prop, value, "invalid UTF-8 at byte %zu; "
+                         "expected 1 to %d UTF-16 units, in UTF-8", at,
+                         STRING_MAX_UNITS);
             return NULL;
         }
         units += c >= 0x10000 ? 2 : 1;
@@ -292,8 +296,8 @@ static uint8_t *put_string(uint8_t *dest, VirtIOSerialDescProp prop,
         }
     }
     if (units == 0 || units > STRING_MAX_UNITS) {
-        refuse(err, prop, value, "%u UTF-16 units long; expected 1 to %d, "
-               "in UTF-8", units, STRING_MAX_UNITS);
+        codec_refuse(err, prop, value, "%u UTF-16 units long; expected 1 to "
+                     "%d, in UTF-8", units, STRING_MAX_UNITS);
         return NULL;
     }
     dest[0] = 2 + 2 * units;
@@ -301,7 +305,8 @@ static uint8_t *put_string(uint8_t *dest, VirtIOSerialDescProp prop,
     return dest + dest[0];
 }
 
-static uint8_t *put_device(uint8_t *p, const uint16_t *ids, const uint8_t *str)
+static uint8_t *codec_put_device(uint8_t *p, const uint16_t *ids,
+                                 const uint8_t *str)
 {
     *p++ = LEN_DEVICE;
     *p++ = DT_DEVICE;
@@ -321,7 +326,7 @@ static uint8_t *put_device(uint8_t *p, const uint16_t *ids, const uint8_t *str)
 }
 
 /* wTotalLength is filled in by whoever knows it */
-static uint8_t *put_configuration(uint8_t *p, uint8_t bNumInterfaces)
+static uint8_t *codec_put_configuration(uint8_t *p, uint8_t bNumInterfaces)
 {
     *p++ = LEN_CONFIGURATION;
     *p++ = DT_CONFIGURATION;
@@ -334,9 +339,9 @@ static uint8_t *put_configuration(uint8_t *p, uint8_t bNumInterfaces)
     return p;
 }
 
-static uint8_t *put_interface(uint8_t *p, uint8_t bInterfaceNumber,
-                              uint8_t bNumEndpoints, const uint16_t *class,
-                              uint8_t iInterface)
+static uint8_t *codec_put_interface(uint8_t *p, uint8_t bInterfaceNumber,
+                                    uint8_t bNumEndpoints,
+                                    const uint16_t *class, uint8_t iInterface)
 {
     *p++ = LEN_INTERFACE;
     *p++ = DT_INTERFACE;
@@ -350,9 +355,9 @@ static uint8_t *put_interface(uint8_t *p, uint8_t bInterfaceNumber,
     return p;
 }
 
-static uint8_t *put_endpoint(uint8_t *p, uint8_t bEndpointAddress,
-                             uint8_t bmAttributes, uint16_t wMaxPacketSize,
-                             uint8_t bInterval)
+static uint8_t *codec_put_endpoint(uint8_t *p, uint8_t bEndpointAddress,
+                                   uint8_t bmAttributes,
+                                   uint16_t wMaxPacketSize, uint8_t bInterval)
 {
     *p++ = LEN_ENDPOINT;
     *p++ = DT_ENDPOINT;
@@ -364,10 +369,10 @@ static uint8_t *put_endpoint(uint8_t *p, uint8_t bEndpointAddress,
 }
 
 /* The two endpoints that are the port's byte pipe; IN is towards the guest */
-static uint8_t *put_pipe(uint8_t *p)
+static uint8_t *codec_put_pipe(uint8_t *p)
 {
-    p = put_endpoint(p, EP_IN, EP_BULK, 512, 0);
-    return put_endpoint(p, EP_OUT, EP_BULK, 512, 0);
+    p = codec_put_endpoint(p, EP_IN, EP_BULK, 512, 0);
+    return codec_put_endpoint(p, EP_OUT, EP_BULK, 512, 0);
 }
 
 /*
@@ -376,7 +381,7 @@ static uint8_t *put_pipe(uint8_t *p)
  * notification endpoint holds a whole SERIAL_STATE, 10 bytes, and is polled
  * every 2^(9-1) microframes, 32 ms.
  */
-static uint8_t *put_cdc_acm(uint8_t *p, uint8_t iInterface)
+static uint8_t *codec_put_cdc_acm(uint8_t *p, uint8_t iInterface)
 {
     static const uint16_t communication[] = {
         CLASS_COMMUNICATIONS, SUBCLASS_ACM, PROTOCOL_V250,
@@ -389,12 +394,12 @@ static uint8_t *put_cdc_acm(uint8_t *p, uint8_t iInterface)
         5, DT_CS_INTERFACE, CDC_UNION, 0, 1,            /* master 0, slave 1 */
     };
 
-    p = put_interface(p, 0, 1, communication, iInterface);
+    p = codec_put_interface(p, 0, 1, communication, iInterface);
     memcpy(p, functional, sizeof(functional));
     p += sizeof(functional);
-    p = put_endpoint(p, EP_NOTIFY, EP_INTERRUPT, 10, 9);
-    p = put_interface(p, 1, 2, data, 0);
-    return put_pipe(p);
+    p = codec_put_endpoint(p, EP_NOTIFY, EP_INTERRUPT, 10, 9);
+    p = codec_put_interface(p, 1, 2, data, 0);
+    return codec_put_pipe(p);
 }
 
 size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
@@ -409,17 +414,19 @@ size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
     uint8_t index = 0;
     VirtIOSerialDescProp i;
 
-    if (parse_hex(ids_value, 4, 3, ids) < 2) {
-        refuse(err, VIRTIO_SERIAL_DESC_IDS, ids_value, "expected VVVV:PPPP or "
-               "VVVV:PPPP:RRRR, four hex digits each, as in 1209:0001");
+    if (codec_parse_hex(ids_value, 4, 3, ids) < 2) {
+        codec_refuse(err, VIRTIO_SERIAL_DESC_IDS, ids_value, "expected "
+                     "VVVV:PPPP or VVVV:PPPP:RRRR, four hex digits each, as in "
+                     "1209:0001");
         return 0;
     }
     if (class_value && strcmp(class_value, "cdc-acm") == 0) {
         cdc_acm = true;
     } else if (class_value && strcmp(class_value, "vendor") != 0 &&
-               parse_hex(class_value, 2, 3, class) == 0) {
-        refuse(err, VIRTIO_SERIAL_DESC_CLASS, class_value, "expected CC, CC:SS "
-               "or CC:SS:PP, two hex digits each, or vendor, or cdc-acm");
+               codec_parse_hex(class_value, 2, 3, class) == 0) {
+        codec_refuse(err, VIRTIO_SERIAL_DESC_CLASS, class_value, "expected "
+                     "CC, CC:SS or CC:SS:PP, two hex digits each, or vendor, "
+                     "or cdc-acm");
         return 0;
     }
     for (i = VIRTIO_SERIAL_DESC_MANUFACTURER;
@@ -429,13 +436,14 @@ size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
         }
     }
 
-    config = put_device(blob, ids, str);
-    p = put_configuration(config, cdc_acm ? 2 : 1);
+    config = codec_put_device(blob, ids, str);
+    p = codec_put_configuration(config, cdc_acm ? 2 : 1);
     if (cdc_acm) {
-        p = put_cdc_acm(p, str[VIRTIO_SERIAL_DESC_INTERFACE]);
+        p = codec_put_cdc_acm(p, str[VIRTIO_SERIAL_DESC_INTERFACE]);
     } else {
-        p = put_interface(p, 0, 2, class, str[VIRTIO_SERIAL_DESC_INTERFACE]);
-        p = put_pipe(p);
+        p = codec_put_interface(p, 0, 2, class,
+                                str[VIRTIO_SERIAL_DESC_INTERFACE]);
+        p = codec_put_pipe(p);
     }
     put_le16(config + 2, p - config);
 
@@ -444,7 +452,7 @@ size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
     p = put_le16(p, LANGID_ENGLISH_US);
     for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
         if (str[i]) {
-            p = put_string(p, i, props->value[i], err);
+            p = codec_put_string(p, i, props->value[i], err);
             if (!p) {
                 return 0;
             }
@@ -465,7 +473,7 @@ typedef struct Walk {
     bool used[256];         /* string indices that parts 1 and 2 name */
 } Walk;
 
-static bool PRINTF(2, 3) broken(const Walk *w, const char *fmt, ...)
+static bool PRINTF(2, 3) codec_broken(const Walk *w, const char *fmt, ...)
 {
     char why[256];
     va_list ap;
@@ -473,73 +481,75 @@ static bool PRINTF(2, 3) broken(const Walk *w, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(why, sizeof(why), fmt, ap);
     va_end(ap);
-    return fail(w->err, "at offset %zu: %s", w->offset, why);
+    return codec_fail(w->err, "at offset %zu: %s", w->offset, why);
 }
 
 /*
  * Is there a whole descriptor at the walk's offset, before @end? If so return
  * it; the caller steps over its bLength.
  */
-static const uint8_t *look(const Walk *w, size_t end, const char *what)
+static const uint8_t *codec_look(const Walk *w, size_t end, const char *what)
 {
     size_t left = end - w->offset;
     const uint8_t *p;
 
     if (left < 2) {
-        broken(w, "%s: %zu of at least 2 bytes are there", what, left);
+        codec_broken(w, "%s: %zu of at least 2 bytes are there", what, left);
         return NULL;
     }
     p = w->blob + w->offset;
     if (p[0] < 2) {
-        broken(w, "%s: bLength is %u, less than 2", what, p[0]);
+        codec_broken(w, "%s: bLength is %u, less than 2", what, p[0]);
         return NULL;
     }
     if (p[0] > left) {
-        broken(w, "%s: bLength is %u, but %zu bytes are there",
-               what, p[0], left);
+        codec_broken(w, "%s: bLength is %u, but %zu bytes are there",
+                     what, p[0], left);
         return NULL;
     }
     return p;
 }
 
-/* look() for one whose type and length are laid down */
-static const uint8_t *look_for(const Walk *w, size_t end, const char *what,
-                               uint8_t type, uint8_t len)
+/* codec_look() for one whose type and length are laid down */
+static const uint8_t *codec_look_for(const Walk *w, size_t end,
+                                     const char *what, uint8_t type,
+                                     uint8_t len)
 {
-    const uint8_t *p = look(w, end, what);
+    const uint8_t *p = codec_look(w, end, what);
 
     if (p && p[1] != type) {
-        broken(w, "%s: bDescriptorType is %02x, not %02x", what, p[1], type);
+        codec_broken(w, "%s: bDescriptorType is %02x, not %02x", what, p[1],
+                     type);
         return NULL;
     }
     if (p && p[0] != len) {
-        broken(w, "%s: bLength is %u, not %u", what, p[0], len);
+        codec_broken(w, "%s: bLength is %u, not %u", what, p[0], len);
         return NULL;
     }
     return p;
 }
 
 /* An interface has ended: did it have the endpoints that it announced? */
-static bool check_endpoints(const Walk *w, const uint8_t *interface,
-                            unsigned int endpoints)
+static bool codec_check_endpoints(const Walk *w, const uint8_t *interface,
+                                  unsigned int endpoints)
 {
     if (interface && interface[4] != endpoints) {
-        return broken(w, "interface %u.%u ends here: bNumEndpoints is %u, but "
-                      "it has %u", interface[2], interface[3], interface[4],
-                      endpoints);
+        return codec_broken(w, "interface %u.%u ends here: bNumEndpoints is "
+                            "%u, but it has %u", interface[2], interface[3],
+                            interface[4], endpoints);
     }
     return true;
 }
 
 /* What follows a configuration descriptor, up to @end (its wTotalLength) */
-static bool check_interfaces(Walk *w, size_t end, uint8_t bNumInterfaces)
+static bool codec_check_interfaces(Walk *w, size_t end, uint8_t bNumInterfaces)
 {
     const uint8_t *interface = NULL;
     unsigned int interfaces = 0, endpoints = 0;
     bool seen[256] = { false };
 
     while (w->offset < end) {
-        const uint8_t *p = look(w, end, "descriptor in a configuration");
+        const uint8_t *p = codec_look(w, end, "descriptor in a configuration");
 
         if (!p) {
             return false;
@@ -548,11 +558,12 @@ static bool check_interfaces(Walk *w, size_t end, uint8_t bNumInterfaces)
         case DT_DEVICE:
         case DT_CONFIGURATION:
         case DT_STRING:
-            return broken(w, "bDescriptorType %02x has no place in a "
-                          "configuration", p[1]);
+            return codec_broken(w, "bDescriptorType %02x has no place in a "
+                                "configuration", p[1]);
         case DT_INTERFACE:
-            if (!check_endpoints(w, interface, endpoints) ||
-                !look_for(w, end, "interface", DT_INTERFACE, LEN_INTERFACE)) {
+            if (!codec_check_endpoints(w, interface, endpoints) ||
+                !codec_look_for(w, end, "interface", DT_INTERFACE,
+                                LEN_INTERFACE)) {
                 return false;
             }
             interface = p;
@@ -563,17 +574,17 @@ static bool check_interfaces(Walk *w, size_t end, uint8_t bNumInterfaces)
             break;
         case DT_ENDPOINT:
             if (!interface) {
-                return broken(w, "endpoint before any interface");
+                return codec_broken(w, "endpoint before any interface");
             }
             if (p[0] < LEN_ENDPOINT) {
-                return broken(w, "endpoint: bLength is %u, less than %u",
-                              p[0], LEN_ENDPOINT);
+                return codec_broken(w, "endpoint: bLength is %u, less than %u",
+                                    p[0], LEN_ENDPOINT);
             }
             endpoints++;
             break;
         case DT_INTERFACE_ASSOC:
-            if (!look_for(w, end, "interface association", DT_INTERFACE_ASSOC,
-                          LEN_INTERFACE_ASSOC)) {
+            if (!codec_look_for(w, end, "interface association",
+                                DT_INTERFACE_ASSOC, LEN_INTERFACE_ASSOC)) {
                 return false;
             }
             w->used[p[7]] = true;
@@ -587,23 +598,23 @@ static bool check_interfaces(Walk *w, size_t end, uint8_t bNumInterfaces)
         }
         w->offset += p[0];
     }
-    if (!check_endpoints(w, interface, endpoints)) {
+    if (!codec_check_endpoints(w, interface, endpoints)) {
         return false;
     }
     if (interfaces != bNumInterfaces) {
-        return broken(w, "configuration ends here: bNumInterfaces is %u, but "
-                      "it has %u", bNumInterfaces, interfaces);
+        return codec_broken(w, "configuration ends here: bNumInterfaces is %u, "
+                            "but it has %u", bNumInterfaces, interfaces);
     }
     if (interfaces == 0) {
-        return broken(w, "configuration ends here: it has no interface");
+        return codec_broken(w, "configuration ends here: it has no interface");
     }
     return true;
 }
 
-static bool check_configuration(Walk *w)
+static bool codec_check_configuration(Walk *w)
 {
-    const uint8_t *p = look_for(w, w->length, "configuration",
-                                DT_CONFIGURATION, LEN_CONFIGURATION);
+    const uint8_t *p = codec_look_for(w, w->length, "configuration",
+                                      DT_CONFIGURATION, LEN_CONFIGURATION);
     size_t end;
 
     if (!p) {
@@ -611,50 +622,52 @@ static bool check_configuration(Walk *w)
     }
     end = w->offset + get_le16(p + 2);
     if (get_le16(p + 2) < LEN_CONFIGURATION || end > w->length) {
-        return broken(w, "configuration: wTotalLength is %u, not within %u "
-                      "and the %zu bytes that are there", get_le16(p + 2),
-                      LEN_CONFIGURATION, w->length - w->offset);
+        return codec_broken(w, "configuration: wTotalLength is %u, not within "
+                            "%u and the %zu bytes that are there",
+                            get_le16(p + 2), LEN_CONFIGURATION,
+                            w->length - w->offset);
     }
     w->used[p[6]] = true;
     w->offset += LEN_CONFIGURATION;
-    return check_interfaces(w, end, p[4]);
+    return codec_check_interfaces(w, end, p[4]);
 }
 
-static bool check_string(Walk *w, unsigned int index)
+static bool codec_check_string(Walk *w, unsigned int index)
 {
     const uint8_t *p;
     char what[16];
 
     snprintf(what, sizeof(what), "string %u", index);
-    p = look(w, w->length, what);
+    p = codec_look(w, w->length, what);
     if (!p) {
         return false;
     }
     if (p[1] != DT_STRING) {
-        return broken(w, "%s: bDescriptorType is %02x, not %02x",
-                      what, p[1], DT_STRING);
+        return codec_broken(w, "%s: bDescriptorType is %02x, not %02x",
+                            what, p[1], DT_STRING);
     }
     if (p[0] % 2) {
-        return broken(w, "%s: bLength is %u, not even", what, p[0]);
+        return codec_broken(w, "%s: bLength is %u, not even", what, p[0]);
     }
     if (index == 0 && p[0] < 4) {
-        return broken(w, "%s: no LANGID", what);
+        return codec_broken(w, "%s: no LANGID", what);
     }
     w->offset += p[0];
     return true;
 }
 
 /* Parts 1 and 2: the walk ends at the strings and knows which are used */
-static bool check_descriptors(Walk *w)
+static bool codec_check_descriptors(Walk *w)
 {
-    const uint8_t *p = look_for(w, w->length, "device", DT_DEVICE, LEN_DEVICE);
+    const uint8_t *p = codec_look_for(w, w->length, "device", DT_DEVICE,
+                                      LEN_DEVICE);
     unsigned int i;
 
     if (!p) {
         return false;
     }
     if (p[17] == 0) {
-        return broken(w, "device: bNumConfigurations is 0");
+        return codec_broken(w, "device: bNumConfigurations is 0");
     }
     for (i = 14; i <= 16; i++) {
         w->used[p[i]] = true;
@@ -662,7 +675,7 @@ static bool check_descriptors(Walk *w)
     w->offset += LEN_DEVICE;
 
     for (i = 0; i < p[17]; i++) {
-        if (!check_configuration(w)) {
+        if (!codec_check_configuration(w)) {
             return false;
         }
     }
@@ -680,20 +693,20 @@ bool virtio_serial_desc_check(const uint8_t *blob, size_t length,
     unsigned int i;
 
     if (length > VIRTIO_SERIAL_DESC_MAX) {
-        return fail(err, "%zu bytes long; expected at most %d",
-                    length, VIRTIO_SERIAL_DESC_MAX);
+        return codec_fail(err, "%zu bytes long; expected at most %d",
+                          length, VIRTIO_SERIAL_DESC_MAX);
     }
-    if (!check_descriptors(&w)) {
+    if (!codec_check_descriptors(&w)) {
         return false;
     }
     for (i = 0; i < 256; i++) {
-        if (w.used[i] && !check_string(&w, i)) {
+        if (w.used[i] && !codec_check_string(&w, i)) {
             return false;
         }
     }
     if (w.offset != length) {
-        return broken(&w, "%zu bytes are left that nothing refers to",
-                      length - w.offset);
+        return codec_broken(&w, "%zu bytes are left that nothing refers to",
+                            length - w.offset);
     }
     return true;
 }
@@ -703,7 +716,7 @@ bool virtio_serial_desc_used_strings(const uint8_t *blob, size_t length,
                                      VirtIOSerialDescError *err)
 {
     Walk w = { .blob = blob, .length = length, .err = err };
-    bool ok = check_descriptors(&w);
+    bool ok = codec_check_descriptors(&w);
 
     memcpy(used, w.used, sizeof(w.used));
     return ok;
@@ -719,7 +732,7 @@ void virtio_serial_desc_info(const uint8_t *blob, size_t length,
     Walk w = { .blob = blob, .length = length, .err = &ignored };
     const uint8_t *interface = blob + LEN_DEVICE;
 
-    check_descriptors(&w);
+    codec_check_descriptors(&w);
     while (interface[1] != DT_INTERFACE) {
         interface += interface[0];
     }
@@ -754,7 +767,7 @@ size_t virtio_serial_desc_string(const uint8_t *blob, size_t length,
     unsigned int i;
 
     dest[0] = '\0';
-    check_descriptors(&w);
+    codec_check_descriptors(&w);
     if (index == 0 || !w.used[index]) {
         return 0;
     }

@@ -19,7 +19,7 @@
 /* The blob */
 
 /* Read all of a file, at most VIRTIO_SERIAL_DESC_MAX + 1 bytes, into @buf */
-static ssize_t read_file(const char *path, uint8_t *buf)
+static ssize_t desc_read_file(const char *path, uint8_t *buf)
 {
     /* A FIFO that nobody writes to must not stop the whole machine */
     int fd = qemu_open_old(path, O_RDONLY | O_BINARY | O_NONBLOCK);
@@ -42,11 +42,11 @@ static ssize_t read_file(const char *path, uint8_t *buf)
     return len;
 }
 
-static bool blob_from_file(VirtIOSerialDesc *desc, const char *path,
-                           Error **errp)
+static bool desc_blob_from_file(VirtIOSerialDesc *desc, const char *path,
+                                Error **errp)
 {
     g_autofree uint8_t *buf = g_malloc(VIRTIO_SERIAL_DESC_MAX + 1);
-    ssize_t len = read_file(path, buf);
+    ssize_t len = desc_read_file(path, buf);
     VirtIOSerialDescError err;
 
     if (len < 0) {
@@ -69,7 +69,7 @@ static bool blob_from_file(VirtIOSerialDesc *desc, const char *path,
     return true;
 }
 
-static bool blob_from_props(VirtIOSerialDesc *desc, Error **errp)
+static bool desc_blob_from_props(VirtIOSerialDesc *desc, Error **errp)
 {
     uint8_t buf[VIRTIO_SERIAL_DESC_BUILT_MAX];
     VirtIOSerialDescError err;
@@ -84,7 +84,7 @@ static bool blob_from_props(VirtIOSerialDesc *desc, Error **errp)
     return true;
 }
 
-static void free_props(VirtIOSerialDesc *desc)
+static void desc_free_props(VirtIOSerialDesc *desc)
 {
     int i;
 
@@ -96,7 +96,7 @@ static void free_props(VirtIOSerialDesc *desc)
 }
 
 /* Name @port by its descriptor, but neither @reserved nor as another port */
-static void derive_name(VirtIOSerialPort *port, const char *reserved)
+static void desc_derive_name(VirtIOSerialPort *port, const char *reserved)
 {
     VirtIOSerialDesc *desc = &port->desc;
     char name[VIRTIO_SERIAL_DESC_NAME_SIZE];
@@ -116,13 +116,13 @@ static void derive_name(VirtIOSerialPort *port, const char *reserved)
  * The user gave a port a name that another one has by its descriptor: that one
  * gives way, as long as no guest can have been told.
  */
-static void make_way(const char *name)
+static void desc_make_way(const char *name)
 {
     VirtIOSerialPort *other = virtio_serial_find_port_by_name(name);
 
     if (other && other->desc.name_derived &&
         !phase_check(PHASE_MACHINE_READY)) {
-        derive_name(other, name);
+        desc_derive_name(other, name);
     }
 }
 
@@ -138,19 +138,19 @@ bool virtio_serial_desc_realize(VirtIOSerialPort *port, Error **errp)
             return false;
         }
         file = desc->props->value[VIRTIO_SERIAL_DESC_FILE];
-        if (file ? !blob_from_file(desc, file, errp)
-                 : !blob_from_props(desc, errp)) {
+        if (file ? !desc_blob_from_file(desc, file, errp)
+                 : !desc_blob_from_props(desc, errp)) {
             return false;
         }
         desc->file = g_steal_pointer(
             &desc->props->value[VIRTIO_SERIAL_DESC_FILE]);
-        free_props(desc);
+        desc_free_props(desc);
     }
 
     if (port->name) {
-        make_way(port->name);
+        desc_make_way(port->name);
     } else if (desc->blob) {
-        derive_name(port, NULL);
+        desc_derive_name(port, NULL);
     }
     return true;
 }
@@ -159,7 +159,7 @@ bool virtio_serial_desc_realize(VirtIOSerialPort *port, Error **errp)
 /* What it says */
 
 /* @index of a port's strings; free with g_free() */
-static char *get_string(VirtIOSerialDesc *desc, uint8_t index)
+static char *desc_get_string(VirtIOSerialDesc *desc, uint8_t index)
 {
     char *string = g_malloc(VIRTIO_SERIAL_DESC_STRING_SIZE);
 
@@ -168,7 +168,7 @@ static char *get_string(VirtIOSerialDesc *desc, uint8_t index)
 }
 
 /* As the property's value would be written; free with g_free() */
-static char *get_value(VirtIOSerialDesc *desc, VirtIOSerialDescProp prop)
+static char *desc_get_value(VirtIOSerialDesc *desc, VirtIOSerialDescProp prop)
 {
     VirtIOSerialDescInfo info;
 
@@ -184,13 +184,13 @@ static char *get_value(VirtIOSerialDesc *desc, VirtIOSerialDescProp prop)
         return g_strdup_printf("%04x:%04x:%04x", info.idVendor,
                                info.idProduct, info.bcdDevice);
     case VIRTIO_SERIAL_DESC_MANUFACTURER:
-        return get_string(desc, info.iManufacturer);
+        return desc_get_string(desc, info.iManufacturer);
     case VIRTIO_SERIAL_DESC_PRODUCT:
-        return get_string(desc, info.iProduct);
+        return desc_get_string(desc, info.iProduct);
     case VIRTIO_SERIAL_DESC_SERIAL:
-        return get_string(desc, info.iSerialNumber);
+        return desc_get_string(desc, info.iSerialNumber);
     case VIRTIO_SERIAL_DESC_INTERFACE:
-        return get_string(desc, info.iInterface);
+        return desc_get_string(desc, info.iInterface);
     case VIRTIO_SERIAL_DESC_CLASS:
         return g_strdup_printf("%02x:%02x:%02x", info.bInterfaceClass,
                                info.bInterfaceSubClass,
@@ -203,7 +203,7 @@ static char *get_value(VirtIOSerialDesc *desc, VirtIOSerialDescProp prop)
 }
 
 /* For one line of a terminal, but legible: what can't be printed is escaped */
-static char *escape(const char *string)
+static char *desc_escape(const char *string)
 {
     GString *escaped = g_string_new(NULL);
     const char *p, *next;
@@ -234,8 +234,8 @@ void virtio_serial_desc_print(Monitor *mon, VirtIOSerialPort *port, int indent)
     monitor_printf(mon, "%*sdescriptor %u bytes", indent, "",
                    port->desc.length);
     for (i = 0; i < VIRTIO_SERIAL_DESC_FILE; i++) {
-        g_autofree char *value = get_value(&port->desc, i);
-        g_autofree char *escaped = escape(value);
+        g_autofree char *value = desc_get_value(&port->desc, i);
+        g_autofree char *escaped = desc_escape(value);
 
         if (*value) {
             monitor_printf(mon, ", %s=\"%s\"",
@@ -249,22 +249,22 @@ void virtio_serial_desc_print(Monitor *mon, VirtIOSerialPort *port, int indent)
 /* Properties */
 
 /* @opaque is the property's entry in virtio_serial_desc_prop_info[] */
-static VirtIOSerialDescProp prop_of(void *opaque)
+static VirtIOSerialDescProp desc_prop_of(void *opaque)
 {
     return (VirtIOSerialDescPropInfo *)opaque - virtio_serial_desc_prop_info;
 }
 
-static void get_prop(Object *obj, Visitor *v, const char *name, void *opaque,
-                     Error **errp)
+static void desc_get_prop(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
 {
     VirtIOSerialPort *port = VIRTIO_SERIAL_PORT(obj);
-    g_autofree char *value = get_value(&port->desc, prop_of(opaque));
+    g_autofree char *value = desc_get_value(&port->desc, desc_prop_of(opaque));
 
     visit_type_str(v, name, &value, errp);
 }
 
-static void set_prop(Object *obj, Visitor *v, const char *name, void *opaque,
-                     Error **errp)
+static void desc_set_prop(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
 {
     VirtIOSerialPort *port = VIRTIO_SERIAL_PORT(obj);
     char **slot, *value;
@@ -280,17 +280,17 @@ static void set_prop(Object *obj, Visitor *v, const char *name, void *opaque,
     if (!port->desc.props) {
         port->desc.props = g_new0(VirtIOSerialDescProps, 1);
     }
-    slot = &port->desc.props->value[prop_of(opaque)];
+    slot = &port->desc.props->value[desc_prop_of(opaque)];
     g_free(*slot);
     *slot = value;
 }
 
 /* The port is finalized: what its properties hold goes with it */
-static void release_prop(Object *obj, const char *name, void *opaque)
+static void desc_release_prop(Object *obj, const char *name, void *opaque)
 {
     VirtIOSerialDesc *desc = &VIRTIO_SERIAL_PORT(obj)->desc;
 
-    free_props(desc);
+    desc_free_props(desc);
     g_free(desc->file);
     desc->file = NULL;
     g_free(desc->blob);
@@ -298,7 +298,7 @@ static void release_prop(Object *obj, const char *name, void *opaque)
     desc->length = 0;
 }
 
-static char *get_blob(Object *obj, Error **errp)
+static char *desc_get_blob(Object *obj, Error **errp)
 {
     VirtIOSerialPort *port = VIRTIO_SERIAL_PORT(obj);
 
@@ -313,11 +313,13 @@ void virtio_serial_desc_class_init(ObjectClass *klass)
     for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
         const VirtIOSerialDescPropInfo *info = &virtio_serial_desc_prop_info[i];
 
-        object_class_property_add(klass, info->name, "str", get_prop, set_prop,
-                                  i == 0 ? release_prop : NULL, (void *)info);
+        object_class_property_add(klass, info->name, "str",
+                                  desc_get_prop, desc_set_prop,
+                                  i == 0 ? desc_release_prop : NULL,
+                                  (void *)info);
         object_class_property_set_description(klass, info->name, info->help);
     }
-    object_class_property_add_str(klass, "desc-blob", get_blob, NULL);
+    object_class_property_add_str(klass, "desc-blob", desc_get_blob, NULL);
     object_class_property_set_description(klass, "desc-blob", "the whole "
         "descriptor blob in base64; read-only");
 }
@@ -328,7 +330,7 @@ void virtio_serial_desc_class_init(ObjectClass *klass)
 #define DIGEST_SIZE 32
 
 /* The SHA-256 of a port's blob, of nothing where it has none */
-static void get_digest(VirtIOSerialPort *port, uint8_t *digest)
+static void desc_get_digest(VirtIOSerialPort *port, uint8_t *digest)
 {
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     gsize size = DIGEST_SIZE;
@@ -338,15 +340,15 @@ static void get_digest(VirtIOSerialPort *port, uint8_t *digest)
 }
 
 /* Can somebody in the guest have been told of descriptors? */
-static bool digests_needed(void *opaque)
+static bool desc_digests_needed(void *opaque)
 {
     return virtserialdesc_exists(opaque) ||
            (virtio_vdev_has_feature(opaque, VIRTIO_CONSOLE_F_PORT_DESC) &&
             virtio_vdev_has_feature(opaque, VIRTIO_CONSOLE_F_MULTIPORT));
 }
 
-static int put_digests(QEMUFile *f, void *pv, size_t size,
-                       const VMStateField *field, JSONWriter *vmdesc)
+static int desc_put_digests(QEMUFile *f, void *pv, size_t size,
+                            const VMStateField *field, JSONWriter *vmdesc)
 {
     VirtIOSerial *vser = container_of(pv, VirtIOSerial, ports);
     VirtIOSerialPort *port;
@@ -359,7 +361,7 @@ static int put_digests(QEMUFile *f, void *pv, size_t size,
     QTAILQ_FOREACH(port, &vser->ports, next) {
         uint8_t digest[DIGEST_SIZE];
 
-        get_digest(port, digest);
+        desc_get_digest(port, digest);
         qemu_put_be32(f, port->id);
         qemu_put_buffer(f, digest, sizeof(digest));
     }
@@ -367,8 +369,8 @@ static int put_digests(QEMUFile *f, void *pv, size_t size,
 }
 
 /* By now the device has seen to it that the same ports are there */
-static int get_digests(QEMUFile *f, void *pv, size_t size,
-                       const VMStateField *field)
+static int desc_get_digests(QEMUFile *f, void *pv, size_t size,
+                            const VMStateField *field)
 {
     VirtIOSerial *vser = container_of(pv, VirtIOSerial, ports);
     uint32_t count = qemu_get_be32(f);
@@ -383,7 +385,7 @@ static int get_digests(QEMUFile *f, void *pv, size_t size,
                      sizeof(theirs)) {
             return -EINVAL;
         }
-        get_digest(port, ours);
+        desc_get_digest(port, ours);
         if (memcmp(ours, theirs, sizeof(ours))) {
             error_report("virtio-serial-bus: port %u, id '%s', name '%s': its "
                          "descriptor is not the source's", id,
@@ -396,15 +398,15 @@ static int get_digests(QEMUFile *f, void *pv, size_t size,
 
 static const VMStateInfo vmstate_info_digests = {
     .name = "descriptor digests",
-    .get = get_digests,
-    .put = put_digests,
+    .get = desc_get_digests,
+    .put = desc_put_digests,
 };
 
 const VMStateDescription vmstate_virtio_serial_desc = {
     .name = "virtio-console-device/descriptors",
     .version_id = 1,
     .minimum_version_id = 1,
-    .needed = digests_needed,
+    .needed = desc_digests_needed,
     .fields = (const VMStateField[]) {
         {
             .name = "digests",

@@ -37,7 +37,7 @@
 #define TURN_BYTES      (8 * MiB)
 
 /* Of @offered bytes @used were of use */
-static void move_goal(size_t *goal, size_t offered, size_t used)
+static void pipe_move_goal(size_t *goal, size_t offered, size_t used)
 {
     *goal = MIN(MAX(used < offered ? used : 2 * *goal, GOAL_MIN), GOAL_MAX);
 }
@@ -46,7 +46,7 @@ static void move_goal(size_t *goal, size_t offered, size_t used)
  * Is there a buffer in @vq? Of a device that needs a reset there is none,
  * though its ring may be as full as before.
  */
-static bool has_buffers(VirtIOSerialPort *port, VirtQueue *vq)
+static bool pipe_has_buffers(VirtIOSerialPort *port, VirtQueue *vq)
 {
     return !virtio_device_disabled(VIRTIO_DEVICE(port->vser)) &&
            !virtio_queue_empty(vq);
@@ -56,9 +56,9 @@ static bool has_buffers(VirtIOSerialPort *port, VirtQueue *vq)
  * virtqueue_pop() of a queue that may be empty, as it is each time that all is
  * taken: that function is dear even then where its arrays are cleared first
  */
-static void *pop(VirtIOSerialPort *port, VirtQueue *vq, size_t size)
+static void *pipe_pop(VirtIOSerialPort *port, VirtQueue *vq, size_t size)
 {
-    return has_buffers(port, vq) ? virtqueue_pop(vq, size) : NULL;
+    return pipe_has_buffers(port, vq) ? virtqueue_pop(vq, size) : NULL;
 }
 
 /*
@@ -70,7 +70,8 @@ static void *pop(VirtIOSerialPort *port, VirtQueue *vq, size_t size)
  * is migrated to may not know that. There the guest is never asked for less
  * than all.
  */
-static void set_notification(VirtIOSerialPort *port, VirtQueue *vq, bool enable)
+static void pipe_set_notification(VirtIOSerialPort *port, VirtQueue *vq,
+                                  bool enable)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(port->vser);
 
@@ -82,7 +83,7 @@ static void set_notification(VirtIOSerialPort *port, VirtQueue *vq, bool enable)
 }
 
 /* Put the element that was popped last back into @vq */
-static void unpop(VirtQueue *vq, VirtQueueElement *elem)
+static void pipe_unpop(VirtQueue *vq, VirtQueueElement *elem)
 {
     virtqueue_unpop(vq, elem, 0);
     g_free(elem);
@@ -97,16 +98,16 @@ typedef struct Turn {
     size_t bytes;
 } Turn;
 
-static bool turn_is_over(const Turn *turn)
+static bool pipe_turn_is_over(const Turn *turn)
 {
     return !turn->endless && (turn->segments >= TURN_SEGMENTS ||
                               turn->bytes >= TURN_BYTES);
 }
 
 /* The next element of what the guest has sent, as a part of @turn */
-static VirtQueueElement *next_elem(VirtIOSerialPort *port, Turn *turn)
+static VirtQueueElement *pipe_next_elem(VirtIOSerialPort *port, Turn *turn)
 {
-    VirtQueueElement *elem = pop(port, port->ovq, sizeof(*elem));
+    VirtQueueElement *elem = pipe_pop(port, port->ovq, sizeof(*elem));
 
     if (elem) {
         turn->segments += elem->out_num + elem->in_num;
@@ -126,19 +127,19 @@ typedef struct Batch {
 } Batch;
 
 /* That is as much as a system call is given */
-static bool batch_is_full(const Batch *batch)
+static bool pipe_batch_is_full(const Batch *batch)
 {
     return batch->nr_iov == BATCH_MAX || batch->nr_elems == BATCH_MAX ||
            batch->size >= GOAL_MAX;
 }
 
 /* Have what is to be sent of @elem in @batch, as much as there is room for */
-static void add_elem(Batch *batch, VirtQueueElement *elem)
+static void pipe_add_elem(Batch *batch, VirtQueueElement *elem)
 {
     unsigned int i = batch->nr_elems ? 0 : batch->first_iov;
     size_t offset = batch->nr_elems ? 0 : batch->first_offset;
 
-    for (; i < elem->out_num && !batch_is_full(batch); i++, offset = 0) {
+    for (; i < elem->out_num && !pipe_batch_is_full(batch); i++, offset = 0) {
         struct iovec *iov = &batch->iov[batch->nr_iov];
 
         /* Of a longer segment there is a piece, and the batch is full */
@@ -154,8 +155,8 @@ static void add_elem(Batch *batch, VirtQueueElement *elem)
  * Take what the ring holds, up to @goal bytes or the end of @turn, with what is
  * left of port->elem
  */
-static void get_batch(VirtIOSerialPort *port, Batch *batch, size_t goal,
-                      Turn *turn)
+static void pipe_get_batch(VirtIOSerialPort *port, Batch *batch, size_t goal,
+                           Turn *turn)
 {
     VirtQueueElement *elem = port->elem;
 
@@ -166,10 +167,10 @@ static void get_batch(VirtIOSerialPort *port, Batch *batch, size_t goal,
     port->elem = NULL;
     port->pipe.refused = 0;
 
-    while (elem || (elem = next_elem(port, turn))) {
-        add_elem(batch, elem);
-        if (batch->size >= goal || batch_is_full(batch) ||
-            turn_is_over(turn)) {
+    while (elem || (elem = pipe_next_elem(port, turn))) {
+        pipe_add_elem(batch, elem);
+        if (batch->size >= goal || pipe_batch_is_full(batch) ||
+            pipe_turn_is_over(turn)) {
             break;
         }
         elem = NULL;
@@ -177,8 +178,8 @@ static void get_batch(VirtIOSerialPort *port, Batch *batch, size_t goal,
 }
 
 /* @size bytes of @batch, from @offset on, go nowhere: for who keeps a log */
-static void tell_dropped(VirtIOSerialPort *port, Batch *batch, size_t offset,
-                         size_t size)
+static void pipe_tell_dropped(VirtIOSerialPort *port, Batch *batch,
+                              size_t offset, size_t size)
 {
     VirtIOSerialPortClass *vsc = VIRTIO_SERIAL_PORT_GET_CLASS(port);
     struct iovec iov[BATCH_MAX];
@@ -194,7 +195,7 @@ static void tell_dropped(VirtIOSerialPort *port, Batch *batch, size_t offset,
  * one that is done in part as port->elem, and put the others back. Returns
  * whether the guest has to be told.
  */
-static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size)
+static bool pipe_put_batch(VirtIOSerialPort *port, Batch *batch, size_t size)
 {
     unsigned int idx = batch->first_iov, done, kept, i;
     size_t offset = batch->first_offset;
@@ -230,7 +231,7 @@ static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size)
         port->iov_offset = offset;
     }
     for (i = batch->nr_elems; i > kept; i--) {
-        unpop(port->ovq, batch->elem[i - 1]);
+        pipe_unpop(port->ovq, batch->elem[i - 1]);
     }
     /*
      * After the guest has its buffers back: one that polls for them takes them
@@ -246,7 +247,7 @@ static bool put_batch(VirtIOSerialPort *port, Batch *batch, size_t size)
  * What have_data() has refused will not be handed to it again. Returns whether
  * the guest has to be told of empty buffers.
  */
-static bool drop_refused(VirtIOSerialPort *port)
+static bool pipe_drop_refused(VirtIOSerialPort *port)
 {
     size_t size = port->pipe.refused;
     Turn turn = { .endless = true };
@@ -255,26 +256,26 @@ static bool drop_refused(VirtIOSerialPort *port)
     if (!size || !virtio_queue_ready(port->ovq)) {
         return false;
     }
-    get_batch(port, &batch, size, &turn);
-    tell_dropped(port, &batch, 0, MIN(size, batch.size));
-    return put_batch(port, &batch, 0);
+    pipe_get_batch(port, &batch, size, &turn);
+    pipe_tell_dropped(port, &batch, 0, MIN(size, batch.size));
+    return pipe_put_batch(port, &batch, 0);
 }
 
 /*
  * Give back what was begun and what the ring holds, no more than it can hold at
  * a time, until @turn is over. Returns whether the guest has to be told.
  */
-static bool discard(VirtIOSerialPort *port, Turn *turn)
+static bool pipe_discard(VirtIOSerialPort *port, Turn *turn)
 {
     unsigned int left = virtio_queue_get_num(VIRTIO_DEVICE(port->vser),
                                              virtio_get_queue_index(port->ovq));
     VirtQueueElement *elem;
-    bool any = drop_refused(port);
+    bool any = pipe_drop_refused(port);
 
     elem = port->elem;
     port->elem = NULL;
-    while (elem || (left-- && !turn_is_over(turn) &&
-                    (elem = next_elem(port, turn)))) {
+    while (elem || (left-- && !pipe_turn_is_over(turn) &&
+                    (elem = pipe_next_elem(port, turn)))) {
         virtqueue_push(port->ovq, elem, 0);
         g_free(elem);
         elem = NULL;
@@ -290,14 +291,14 @@ static bool discard(VirtIOSerialPort *port, Turn *turn)
  * A guest that is stopped may have been migrated, and what it holds is for its
  * new place to send; set_status() comes back if it was not.
  */
-static bool can_send(VirtIOSerialPort *port)
+static bool pipe_can_send(VirtIOSerialPort *port)
 {
     return VIRTIO_DEVICE(port->vser)->vm_running && port->host_connected &&
            !port->throttled;
 }
 
 /* Nobody is there for what the guest sends, and nobody is expected */
-static bool can_discard(VirtIOSerialPort *port)
+static bool pipe_can_discard(VirtIOSerialPort *port)
 {
     return VIRTIO_DEVICE(port->vser)->vm_running && !port->host_connected &&
            !port->pipe.waits;
@@ -307,16 +308,16 @@ static bool can_discard(VirtIOSerialPort *port)
  * Send what the ring holds, until @turn is over. Returns whether the guest has
  * to be told.
  */
-static bool send_batches(VirtIOSerialPort *port, Turn *turn)
+static bool pipe_send_batches(VirtIOSerialPort *port, Turn *turn)
 {
     VirtIOSerialPortClass *vsc = VIRTIO_SERIAL_PORT_GET_CLASS(port);
     bool any = false;
     Batch batch;
 
-    while (can_send(port) && !turn_is_over(turn)) {
+    while (pipe_can_send(port) && !pipe_turn_is_over(turn)) {
         size_t sent = 0;
 
-        get_batch(port, &batch, port->pipe.send_goal, turn);
+        pipe_get_batch(port, &batch, port->pipe.send_goal, turn);
         if (!batch.nr_elems) {
             break;
         }
@@ -326,18 +327,18 @@ static bool send_batches(VirtIOSerialPort *port, Turn *turn)
         turn->segments += batch.nr_iov;
         turn->bytes += batch.size;
         port->pipe.to_host += sent;
-        move_goal(&port->pipe.send_goal, batch.size, sent);
+        pipe_move_goal(&port->pipe.send_goal, batch.size, sent);
         if (!port->host_connected) {
             /* The other end has gone, and with it all that was meant for it */
-            tell_dropped(port, &batch, sent, batch.size - sent);
-            any |= put_batch(port, &batch, SIZE_MAX);
+            pipe_tell_dropped(port, &batch, sent, batch.size - sent);
+            any |= pipe_put_batch(port, &batch, SIZE_MAX);
             virtio_serial_control_port_lost(port);
         } else if (port->throttled) {
-            any |= put_batch(port, &batch, sent);
+            any |= pipe_put_batch(port, &batch, sent);
             port->pipe.refused = batch.size - sent;
         } else {
             /* What have_data() did not take it has dropped */
-            any |= put_batch(port, &batch, batch.size);
+            any |= pipe_put_batch(port, &batch, batch.size);
         }
     }
     return any;
@@ -350,15 +351,15 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port)
 
     do {
         /* What the guest adds meanwhile is seen without its telling */
-        set_notification(port, port->ovq, false);
-        any |= send_batches(port, &turn);
-        if (can_discard(port)) {
-            any |= discard(port, &turn);
+        pipe_set_notification(port, port->ovq, false);
+        any |= pipe_send_batches(port, &turn);
+        if (pipe_can_discard(port)) {
+            any |= pipe_discard(port, &turn);
         }
-        set_notification(port, port->ovq, true);
-        more = (can_send(port) || can_discard(port)) &&
-               (port->elem || has_buffers(port, port->ovq));
-    } while (more && !turn_is_over(&turn));
+        pipe_set_notification(port, port->ovq, true);
+        more = (pipe_can_send(port) || pipe_can_discard(port)) &&
+               (port->elem || pipe_has_buffers(port, port->ovq));
+    } while (more && !pipe_turn_is_over(&turn));
 
     if (more) {
         replay_bh_schedule_event(port->bh);
@@ -376,10 +377,10 @@ void virtio_serial_pipe_discard(VirtIOSerialPort *port)
     if (!virtio_queue_ready(port->ovq)) {
         return;
     }
-    any = discard(port, &turn);
+    any = pipe_discard(port, &turn);
     /* What came before the guest could know that it has to tell */
-    set_notification(port, port->ovq, true);
-    any |= discard(port, &turn);
+    pipe_set_notification(port, port->ovq, true);
+    any |= pipe_discard(port, &turn);
     if (any) {
         virtio_notify(VIRTIO_DEVICE(port->vser), port->ovq);
     }
@@ -387,7 +388,7 @@ void virtio_serial_pipe_discard(VirtIOSerialPort *port)
 
 void virtio_serial_pipe_reset(VirtIOSerialPort *port)
 {
-    drop_refused(port);
+    pipe_drop_refused(port);
 }
 
 /* ------------------------------------------------------------------ */
@@ -399,7 +400,7 @@ struct VirtIOSerialLent {
 };
 
 /* Can the guest take bytes, if it has buffers for them? */
-static bool guest_reads(VirtIOSerialPort *port)
+static bool pipe_guest_reads(VirtIOSerialPort *port)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(port->vser);
 
@@ -410,17 +411,17 @@ static bool guest_reads(VirtIOSerialPort *port)
 
 bool virtio_serial_pipe_has_room(VirtIOSerialPort *port)
 {
-    if (!has_buffers(port, port->ivq)) {
-        set_notification(port, port->ivq, true);
+    if (!pipe_has_buffers(port, port->ivq)) {
+        pipe_set_notification(port, port->ivq, true);
     }
     /* A buffer may have come before the guest could know */
-    return has_buffers(port, port->ivq);
+    return pipe_has_buffers(port, port->ivq);
 }
 
 void virtio_serial_pipe_set_running(VirtIOSerialPort *port, bool running)
 {
     if (!running) {
-        set_notification(port, port->ivq, true);
+        pipe_set_notification(port, port->ivq, true);
     } else if (!port->pipe.running) {
         /*
          * Not each time that the driver writes its status: a bottom half that
@@ -465,13 +466,13 @@ size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
 }
 
 /* Put what was lent and is not given back yet into the ring again */
-static void take_back(VirtIOSerialPort *port)
+static void pipe_take_back(VirtIOSerialPort *port)
 {
     VirtIOSerialLent *lent;
 
     while ((lent = QTAILQ_LAST(&port->pipe.lent))) {
         QTAILQ_REMOVE(&port->pipe.lent, lent, next);
-        unpop(port->ivq, &lent->elem);
+        pipe_unpop(port->ivq, &lent->elem);
     }
 }
 
@@ -480,8 +481,8 @@ static void take_back(VirtIOSerialPort *port)
  * the fewer the system call is given, the better. Returns whether there was
  * room.
  */
-static bool add_segment(struct iovec *iov, size_t *count, size_t max,
-                        const struct iovec *sg)
+static bool pipe_add_segment(struct iovec *iov, size_t *count, size_t max,
+                             const struct iovec *sg)
 {
     struct iovec *last = *count ? &iov[*count - 1] : NULL;
 
@@ -506,7 +507,7 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
 
     assert(QTAILQ_EMPTY(&pipe->lent));
     pipe->lent_size = 0;
-    if (!guest_reads(port) || !virtio_serial_pipe_has_room(port)) {
+    if (!pipe_guest_reads(port) || !virtio_serial_pipe_has_room(port)) {
         return 0;
     }
     /*
@@ -515,11 +516,11 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
      * wait for more buffers before it finds none.
      */
     if (virtio_queue_get_notification(port->ivq)) {
-        set_notification(port, port->ivq, false);
+        pipe_set_notification(port, port->ivq, false);
     }
     while (pipe->lent_size < pipe->lend_goal &&
            (!count || segments < LEND_SEGMENTS)) {
-        VirtIOSerialLent *lent = pop(port, port->ivq, sizeof(*lent));
+        VirtIOSerialLent *lent = pipe_pop(port, port->ivq, sizeof(*lent));
         unsigned int i;
 
         if (!lent) {
@@ -528,17 +529,17 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
         segments += lent->elem.in_num + lent->elem.out_num;
         /* Of one that has more segments than fit in all, what fits will do */
         if (count && lent->elem.in_num > max - count) {
-            unpop(port->ivq, &lent->elem);
+            pipe_unpop(port->ivq, &lent->elem);
             break;
         }
         QTAILQ_INSERT_TAIL(&pipe->lent, lent, next);
         for (i = 0; i < lent->elem.in_num &&
-             add_segment(iov, &count, max, &lent->elem.in_sg[i]); i++) {
+             pipe_add_segment(iov, &count, max, &lent->elem.in_sg[i]); i++) {
             pipe->lent_size += lent->elem.in_sg[i].iov_len;
         }
     }
     if (!count) {
-        take_back(port);
+        pipe_take_back(port);
     }
     return count;
 }
@@ -560,11 +561,11 @@ void virtio_serial_give_back(VirtIOSerialPort *port, size_t size)
         g_free(lent);
         left -= len;
     }
-    take_back(port);
+    pipe_take_back(port);
     if (filled) {
         virtqueue_flush(port->ivq, filled);
         virtio_notify(VIRTIO_DEVICE(port->vser), port->ivq);
-        move_goal(&pipe->lend_goal, pipe->lent_size, size);
+        pipe_move_goal(&pipe->lend_goal, pipe->lent_size, size);
         pipe->to_guest += size;
     }
 }
@@ -580,8 +581,8 @@ void virtio_serial_pipe_init(VirtIOSerialPort *port)
     QTAILQ_INIT(&port->pipe.lent);
 }
 
-static void get_counter(Object *obj, Visitor *v, const char *name,
-                        void *opaque, Error **errp)
+static void pipe_get_counter(Object *obj, Visitor *v, const char *name,
+                             void *opaque, Error **errp)
 {
     uint8_t *port = (uint8_t *)VIRTIO_SERIAL_PORT(obj);
 
@@ -606,7 +607,7 @@ void virtio_serial_pipe_class_init(ObjectClass *klass)
 
     for (i = 0; i < ARRAY_SIZE(counters); i++) {
         object_class_property_add(klass, counters[i].name, "uint64",
-                                  get_counter, NULL, NULL,
+                                  pipe_get_counter, NULL, NULL,
                                   (void *)counters[i].offset);
         object_class_property_set_description(klass, counters[i].name,
                                               counters[i].help);
