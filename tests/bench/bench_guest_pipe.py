@@ -17,13 +17,11 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 import contextlib
 import os
-import sys
 import time
 
-sys.dont_write_bytecode = True
-from bench import load, machine, start, table, write_csv    # noqa: E402
-from bench_guest import MIB, compare, receive, say, send    # noqa: E402
-from guestlib import Guest, Port                        # noqa: E402
+from benchlib import (MIB, compare, load, machine, receive, say, send, start, table,
+                      write_csv)
+from guestlib import Guest, Port
 
 # What the program in the guest reads or writes at a time, and bytes in a run
 CHUNKS = {1: MIB // 16, 4096: 8 * MIB, 65536: 16 * MIB}

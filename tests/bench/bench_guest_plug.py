@@ -15,7 +15,8 @@ import shlex
 import threading
 import time
 
-from bench_guest import Guest, compare, in_turn, main, say, table, write_csv
+from benchlib import compare, in_turn, report_guest, say, table, write_csv
+from guestlib import Guest
 
 # A unit that says that it runs, wanted by whichever of the two appears
 PREPARE = """
@@ -102,4 +103,4 @@ def measure(qemu, out, quick):
 
 
 if __name__ == "__main__":
-    main(measure, "guest-plug.md")
+    report_guest(measure, "guest-plug.md")

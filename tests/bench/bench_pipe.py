@@ -18,9 +18,7 @@ import subprocess
 import sys
 import time
 
-sys.dont_write_bytecode = True
-from bench import load, machine, start, table, write_csv    # noqa: E402
-from targets import target      # noqa: E402
+from benchlib import load, machine, say, start, table, target, write_csv
 
 PORTS = [1, 64]
 CHUNKS = [1, 64, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20]
@@ -44,10 +42,6 @@ TARGETS = {way: (target(f"{way}-stock"), target(f"{way}-socket"))
            for way in ("to-guest", "to-host")}
 
 STOCK, OURS, SOCKET = "stock", "ours", "socket"
-
-
-def say(text):
-    print(f"- {text}", file=sys.stderr, flush=True)
 
 
 class Runner:

@@ -10,14 +10,11 @@ Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-import argparse
 import csv
 import os
 import subprocess
-import sys
 
-sys.dont_write_bytecode = True
-from targets import target      # noqa: E402
+from benchlib import say, start, target, write_csv
 
 TARGET_RATIO = target("worst-stock")
 TARGET_MS = target("worst-ms")
@@ -33,30 +30,26 @@ def measure(program, scene, qemu):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("build")
-    parser.add_argument("out")
-    parser.add_argument("qemus", nargs="+", metavar="VERSION:STOCK:OURS")
-    args = parser.parse_args()
+    args = start("build", "out")
     program = os.path.join(args.build, "bench-worst")
     rounds = 1 if args.quick else 5
     scenes = subprocess.run([program, "--list"], check=True, text=True,
                             stdout=subprocess.PIPE).stdout.split()
 
     rows, lines = [], []
-    for version, *qemus in (qemu.split(":", 2) for qemu in args.qemus):
+    for version, qemus in args.qemus.items():
         lines += [f"### QEMU {version}: worst cases", "",
                   "| scene | stock, ms | ours, ms | until all is done, stock | ours |"
                   " target |", "|---|---|---|---|---|---|"]
         for scene in scenes:
-            best = []
             runs = [[], []]
             for number in range(rounds):
                 for ours in (0, 1) if number % 2 == 0 else (1, 0):
                     runs[ours].append(measure(program, scene, qemus[ours]))
-                    rows.append([version, scene, ("stock", "ours")[ours],
-                                 *runs[ours][-1]])
+                    longest, until_done = runs[ours][-1]
+                    rows.append({"qemu": version, "scene": scene,
+                                 "variant": ("stock", "ours")[ours],
+                                 "longest_ms": longest, "all_ms": until_done})
             # Whatever else runs on the machine makes it longer, nothing shorter
             best = [[min(figures) for figures in zip(*runs[ours])]
                     for ours in (0, 1)]
@@ -64,17 +57,14 @@ def main():
             met = ours <= max(TARGET_MS, 1) and ours <= max(TARGET_RATIO * stock, 1)
             lines.append(f"| {scene} | {stock:.1f} | {ours:.1f} | {stock_all:.0f} |"
                          f" {ours_all:.0f} | {'met' if met else '**missed**'} |")
-            print(f"- {version} {scene}: {stock:.1f} {ours:.1f} ms",
-                  file=sys.stderr, flush=True)
+            say(f"{version} {scene}: {stock:.1f} {ours:.1f} ms")
         lines.append("")
 
-    with open(os.path.join(args.out, "worst.csv"), "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["qemu", "scene", "variant", "longest_ms", "all_ms"])
-        writer.writerows(rows)
+    write_csv(os.path.join(args.out, "worst.csv"), rows)
     with open(os.path.join(args.out, "worst.md"), "w") as file:
         file.write("\n".join(lines))
     print("\n".join(lines))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import os
+import pathlib
 import select
 import shlex
 import signal
@@ -11,7 +12,7 @@ import sys
 import termios
 import tty
 
-sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from guestlib import Guest, GuestError, Port, option            # noqa: E402
 
 LINKS = '/dev/virtio-ports'

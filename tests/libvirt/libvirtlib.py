@@ -16,7 +16,6 @@ the machine's libvirt, if there is one, is touched.
 import contextlib
 import json
 import os
-import pathlib
 import select
 import shutil
 import signal

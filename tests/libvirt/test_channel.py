@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 from guestlib import Port
 from libvirtlib import QEMU
 from libvirttest import EXAMPLES, LibvirtTest, descriptors, overrides
-from toolstest import until
+from waiting import until
 
 
 class Channels(LibvirtTest):

@@ -16,7 +16,8 @@ import threading
 import tty
 
 from toolstest import (AMBIGUOUS, AS_NOBODY, FAILED, NO_PORT, TIMEOUT, USAGE, ToolsTest,
-                       make_blob, until)
+                       make_blob)
+from waiting import until
 
 
 class Connect(ToolsTest):

@@ -13,7 +13,8 @@ import socket
 import struct
 import threading
 
-from toolstest import FAILED, TIMEOUT, USAGE, ToolsTest, make_blob, until
+from toolstest import FAILED, TIMEOUT, USAGE, ToolsTest, make_blob
+from waiting import until
 
 END = struct.pack('<IHHII', 0xffffffff, 8, 1, 0, 0)
 NAME = b'org.qemu.virtio-serial-desc.0'

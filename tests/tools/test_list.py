@@ -9,9 +9,9 @@ import subprocess
 
 import jsonschema
 
-from toolstest import (FAILED, FIXTURES, NO_PORT, TOP, USAGE, Blob, ToolsTest,
+from toolstest import (FAILED, FIXTURES, NO_PORT, TOP, USAGE, ToolsTest,
                        make_blob)
-from usbdesc import INTERFACE, fields, split
+from usbdesc import INTERFACE, Blob, fields, split
 
 
 

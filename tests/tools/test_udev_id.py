@@ -6,7 +6,8 @@
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-from toolstest import FIXTURES, NO_PORT, USAGE, Blob, ToolsTest, make_blob
+from toolstest import FIXTURES, NO_PORT, USAGE, ToolsTest, make_blob
+from usbdesc import Blob
 
 # A string; it as ID_MODEL, and as ID_MODEL_ENC
 STRINGS = [

@@ -1,4 +1,4 @@
-# What the tests of the guest's tools have in common, and the main program
+# What the tests of the guest's tools have in common
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -9,25 +9,18 @@ root). FIFOs and pseudo-terminals stand for the ports' nodes.
 """
 
 import contextlib
-import importlib.machinery
-import importlib.util
-import os
 import pathlib
 import shutil
 import struct
 import subprocess
-import sys
-import time
 import unittest
+
+from usbdesc import Blob
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = TOP / 'build/tools-test'
 FIXTURES = TOP / 'tests/unit/fixtures'
 TIMEOUT = 20
-
-sys.dont_write_bytecode = True
-sys.path[:0] = [str(TOP / 'tests/guest'), str(TOP / 'tests/tools')]
-from usbdesc import Blob                                    # noqa: E402
 
 # As another user, who may go through every directory: this clone may be where
 # nobody else may look.
@@ -73,16 +66,6 @@ def make_blob(vendor=0x1209, product=1, manufacturer=None, name=None,
     config = struct.pack('<BBHBBBBB', 9, 2, 9 + len(config), len(interfaces),
                          1, 0, 0xc0, 0) + config
     return head + config + (b''.join(strings) if len(strings) > 1 else b'')
-
-
-def until(condition, what):
-    """Wait until condition() is true; what it returned."""
-    end = time.monotonic() + TIMEOUT
-    while not (value := condition()):
-        if time.monotonic() > end:
-            raise AssertionError(f'in vain: {what}')
-        time.sleep(0.01)
-    return value
 
 
 class ToolsTest(unittest.TestCase):
@@ -158,33 +141,3 @@ class ToolsTest(unittest.TestCase):
         self.assertEqual((process.returncode, err and err), (
             status, err if stderr and stderr in err else stderr), out)
         return out
-
-
-def load_runner():
-    """tests/guest/run, for how it prints results."""
-    path = str(TOP / 'tests/guest/run')
-    spec = importlib.util.spec_from_loader(
-        'runner', importlib.machinery.SourceFileLoader('runner', path))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def main(cases):
-    runner = load_runner()
-    found = unittest.defaultTestLoader.discover(
-        os.path.dirname(os.path.abspath(__file__)), 'test_*.py')
-    result = runner.Result()
-    chosen = unittest.TestSuite(
-        test for test in runner.tests_in(found)
-        if not cases or runner.matches(test, cases))
-    if not chosen.countTestCases():
-        sys.exit(f'no such case: {" ".join(cases)}')
-    chosen.run(result)
-    print(f'{result.passed} passed, {result.failed} failed, '
-          f'{result.skipped_count} skipped')
-    return 1 if result.failed else 0
-
-
-if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measure and report; scripts/bench builds what is measured and calls this.
+"""Measure the control queue, and report; scripts/bench calls this.
 
-usage: bench.py [--quick] BUILD OUT VERSION:STOCK:OURS...
+usage: bench_control.py [--quick] BUILD OUT VERSION:STOCK:OURS...
 
 BUILD has the programs of this directory, OUT gets the tables and the figures.
 Each VERSION of QEMU is named with two emulators, without and with our changes.
@@ -10,18 +10,15 @@ Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-import argparse
 import csv
 import os
-import platform
 import re
-import signal
 import statistics
 import subprocess
 import sys
 import time
 
-from targets import target
+from benchlib import load, machine, spread, start, table, target, write_csv
 
 # What is compared: name, ours?, ports with descriptors?
 STOCK = ("stock", False, False)
@@ -171,21 +168,6 @@ def memory(bench, few, many):
 
 # ----------------------------------------------------------------------
 # Tables
-
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |",
-             "|" + "|".join(["---"] * 2 + ["---:"] * (len(head) - 2)) + "|"]
-    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def spread(values, digits=1):
-    """Median, and in brackets the least and the most"""
-    values = list(values)
-    middle = f"{statistics.median(values):,.{digits}f}"
-    least, most = (f"{f(values):,.{digits}f}" for f in (min, max))
-    return middle if least == most else f"{middle} ({least} to {most})"
-
 
 def cpu(row):
     """CPU time of the device's work: QEMU's, less qtest's"""
@@ -358,51 +340,6 @@ class Report:
                      "its blob, against stock", more - blob, MEMORY_TARGET)
         return table(["what", "QEMU", "bytes of heap"],
                      [[what, who, f"{n:,.1f}"] for what, who, n in lines])
-
-
-def machine():
-    with open("/proc/cpuinfo", encoding="utf-8") as f:
-        model = re.search(r"^model name\s*: (.*)$", f.read(), re.M)
-    with open("/proc/meminfo", encoding="utf-8") as f:
-        kib = int(f.readline().split()[1])
-    return (f"{model[1] if model else platform.machine()}, "
-            f"{os.cpu_count()} CPUs, {kib / 2**20:.0f} GiB, "
-            f"Linux {platform.release()}")
-
-
-def load():
-    return ", ".join(f"{x:.1f}" for x in os.getloadavg())
-
-
-def write_csv(path, rows):
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with open(path, "w", newline="", encoding="utf-8") as f:
-        out = csv.DictWriter(f, names)
-        out.writeheader()
-        out.writerows(rows)
-
-
-def start(*names):
-    """
-    What a program of these that scripts/bench calls begins with. Returns its
-    arguments: "quick", each of @names, and "qemus", {version: [stock, ours]}.
-    "out" is a directory that is there.
-    """
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
-    for name in names:
-        parser.add_argument(name)
-    parser.add_argument("qemu", nargs="+")
-    args = parser.parse_args()
-    args.qemus = {}
-    for arg in args.qemu:
-        version, *paths = arg.split(":")
-        args.qemus[version] = paths
-    # An exception, so that what was started is ended
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
-    os.makedirs(args.out, exist_ok=True)
-    return args
 
 
 def main():

@@ -1,14 +1,17 @@
-# What the tests in guests have in common
+# What the tests in guests have in common, and the main program of those that run them
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import argparse
 import base64
 import contextlib
 import os
+import pathlib
 import re
 import unittest
 
+import runner
 from guestlib import TOP, Guest
 from usbdesc import Blob
 
@@ -152,3 +155,20 @@ class GuestTest(unittest.TestCase):
         self.assertEqual(self.guest.sh(
             'find /dev/virtio-ports -mindepth 1 -type d | sort'),
             '/dev/virtio-ports/by-id\n/dev/virtio-ports/by-usb-id\n')
+
+
+def main(program, description, reachable=pathlib.Path.resolve):
+    """Run the cases that are in the directory of a program, as its arguments say;
+    the exit status. `reachable` gives the path by which a test starts an emulator."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--kernel', default=GuestTest.kernel, choices=['6.1', '6.12'],
+                        help="Debian's kernel of this series (default: 6.1)")
+    parser.add_argument('qemu', metavar='QEMU_BINARY')
+    runner.add_arguments(parser)
+    args = parser.parse_args()
+    GuestTest.qemu = str(reachable(pathlib.Path(args.qemu)))
+    GuestTest.kernel = args.kernel
+    return runner.run(pathlib.Path(program).resolve().parent, args,
+                      [program, '--kernel', args.kernel, GuestTest.qemu], end_guests)
