@@ -51,7 +51,7 @@ begin() {
         [ ! -L "$BUILD" ] ||
             die "'$BUILD' is a symbolic link, which a guest's root can't follow: make it a" \
                 "directory, on which another disk may be mounted"
-        mkdir -p "$BUILD/log" 2>/dev/null && [ -w "$BUILD/log" ] ||
+        { mkdir -p "$BUILD/log" 2>/dev/null && [ -w "$BUILD/log" ]; } ||
             die "'$BUILD' can't be written to by user $(id -un)"
         lock_build
         check_space "$@"
@@ -120,8 +120,7 @@ run_logged() {
     pid=$!
     trap 'stop_logged "$name" "$pid"' INT TERM HUP
     while kill -0 "$pid" 2>/dev/null; do
-        local i
-        for i in $(seq 75); do
+        for _ in $(seq 75); do
             kill -0 "$pid" 2>/dev/null || break 2
             sleep 0.2
         done

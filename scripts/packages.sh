@@ -207,6 +207,7 @@ debian_archive() {
         return 0
     fi
     # Also of lists that are not there yet
+    # shellcheck disable=SC2016 # for apt-get to fill in
     found=$(apt-get indextargets --no-release-info \
         --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
         awk -v kind="$kind" '
