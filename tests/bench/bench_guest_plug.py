@@ -28,7 +28,8 @@ RemainAfterExit=yes
 ExecStart=/bin/sh -c 'exec 3<>/run/bench; echo >&3'
 END
 cat >/run/udev/rules.d/99-bench.rules <<END
-ENV{ID_SERIAL_SHORT}=="bench", SUBSYSTEM=="virtio-ports|tty", TAG+="systemd", ENV{SYSTEMD_WANTS}+="bench.service"
+ENV{ID_SERIAL_SHORT}=="bench", SUBSYSTEM=="virtio-ports|tty", \\
+TAG+="systemd", ENV{SYSTEMD_WANTS}+="bench.service"
 END
 mkfifo /run/bench
 systemctl daemon-reload

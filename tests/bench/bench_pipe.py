@@ -249,7 +249,7 @@ def round_trips(figures):
             for quantile in "p50_us", "p99_us":
                 lines[-1] += [
                     spread(figures.values(subject, ports, case,
-                                             lambda row: row[quantile]))
+                                          lambda row: row[quantile]))
                     for subject in (STOCK, OURS, SOCKET)]
                 lines[-1].append(spread(figures.ratios(
                     OURS, STOCK, ports, case, lambda row: row[quantile])))

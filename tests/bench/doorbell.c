@@ -60,7 +60,7 @@ Doorbell *doorbell_new(GPtrArray *args, uint8_t devfn)
 
     bell->devfn = devfn;
     bell->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (memory < 0 || ftruncate(memory, getpagesize()) < 0 ||
+    if (memory < 0 || ftruncate(memory, 64 * 1024) < 0 ||
         bell->eventfd < 0 ||
         socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) < 0 ||
         fcntl(sockets[0], F_SETFD, FD_CLOEXEC) < 0) {

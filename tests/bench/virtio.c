@@ -566,7 +566,8 @@ void *virtqueue_get(Virtqueue *vq, uint32_t *len)
     uint16_t id;
     void *token;
 
-    if (!(vq->packed ? get_packed(vq, &id, &used) : get_split(vq, &id, &used))) {
+    if (vq->packed ? !get_packed(vq, &id, &used)
+                   : !get_split(vq, &id, &used)) {
         return NULL;
     }
     token = vq->tokens[id];

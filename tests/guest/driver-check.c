@@ -29,6 +29,7 @@ typedef uint32_t u32;
 
 #define BITS 64
 #define DECLARE_BITMAP(name, bits) unsigned long name[(bits) / BITS]
+/* volatile, as the kernel has it: each of these is one read */
 #define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
 #define smp_store_release(p, v) (*(p) = (v))
 #define le16_to_cpu le16toh
@@ -229,9 +230,11 @@ static bool agree(const uint8_t *blob, size_t length)
                          info.bInterfaceNumber);
         g_assert_cmpuint(port.desc->interface->bInterfaceClass, ==,
                          info.bInterfaceClass);
-        check_string(blob, length, info.iManufacturer, port.desc->iManufacturer);
+        check_string(blob, length, info.iManufacturer,
+                     port.desc->iManufacturer);
         check_string(blob, length, info.iProduct, port.desc->iProduct);
-        check_string(blob, length, info.iSerialNumber, port.desc->iSerialNumber);
+        check_string(blob, length, info.iSerialNumber,
+                     port.desc->iSerialNumber);
         check_string(blob, length, info.iInterface, port.desc->iInterface);
     }
     end_port(&port);

@@ -324,8 +324,9 @@ class SecondOpinion(GuestTest):
         for id in 'vendor', 'acm', 'numbers':
             with self.subTest(id):
                 blob = self.plug_usb(id)
-                shown = self.guest.run('lsusb -v -s $(printf %03d:%03d '
-                    f'$(cat {self.DEVICE}/busnum) $(cat {self.DEVICE}/devnum)) 2>/dev/null')
+                shown = self.guest.run(
+                    'lsusb -v -s $(printf %03d:%03d $(cat '
+                    f'{self.DEVICE}/busnum) $(cat {self.DEVICE}/devnum)) 2>/dev/null')
                 self.assertEqual(self.lsusb(shown.stdout.decode()),
                                  self.expected(blob))
                 self.doCleanups()

@@ -56,12 +56,13 @@ class SystemdTest(GuestTest):
         for device in self.guest.qmp('qom-list', path='/machine/peripheral'):
             path = f'/machine/peripheral/{device["name"]}'
             if device['type'] == 'child<virtserialport>':
-                get = lambda name: self.guest.qmp('qom-get', path=path,
-                                                  property=name)
-                bus = get('parent_bus').rpartition('/')[2]
-                if get('desc-blob') and bus in self.CONTROLLERS:
-                    node = f'vport{self.CONTROLLERS[bus]}p{get("nr")}'
-                    found[node] = base64.b64decode(get('desc-blob'))
+                bus, blob, number = (
+                    self.guest.qmp('qom-get', path=path, property=name)
+                    for name in ('parent_bus', 'desc-blob', 'nr'))
+                bus = bus.rpartition('/')[2]
+                if blob and bus in self.CONTROLLERS:
+                    node = f'vport{self.CONTROLLERS[bus]}p{number}'
+                    found[node] = base64.b64decode(blob)
         return found
 
     def expected(self):
@@ -373,7 +374,6 @@ class Systemd(SystemdTest):
         self.guest.wait_for(link, removed=True)
         self.wait_unit(unit, 'inactive')
         self.check_truth()
-
 
     def test_usb_without_serial_number(self):
         """A port without one beside one that has one: both are plugged."""

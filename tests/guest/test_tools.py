@@ -192,7 +192,7 @@ class Connects(ToolsTest):
 
     def test_host_opens_sends_and_closes(self):
         """The guest may notice when it is over."""
-        with self.plugged('extra', desc='1209:0003', connect=False) as port:
+        with self.plugged('extra', desc='1209:0003', connect=False):
             self.wait_listed(self.truth())
             for i in range(5):
                 self.start('vser connect 1209:0003')
@@ -299,6 +299,7 @@ class StockTools(StoreTools):
     long = True
     options = {'driver': 'stock', 'devices': [
         {'driver': 'virtserialdesc', 'id': 'records', 'bus': 'vs.0'}]}
+
     def test_store_follows(self):
         """Ports that come, go and change places: in the end all is as it is."""
         with self.plugged('one', desc='1209:0005', desc_serial='1') as one:
@@ -475,6 +476,7 @@ class MixedTools(StoreTools):
         {'driver': 'virtio-serial-pci', 'id': 'new'},
         {'driver': 'virtserialdesc', 'id': 'records', 'bus': 'vs.0'}]}
     numbers = {'vs': 0, 'new': 2}
+
     def test_both_sources(self):
         with self.plugged('other', desc='1209:0001', desc_serial='B1',
                           bus='new.0'):

@@ -369,4 +369,3 @@ KINDS = {
     "pty": Pty, "client": Client, "fd": Fd, "pipe": Pipe, "file": File,
     "null": Null, "ringbuf": Ringbuf, "udp": Udp, "mux": Mux, "hub": Hub,
 }
-

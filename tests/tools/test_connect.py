@@ -252,8 +252,7 @@ class Connect(ToolsTest):
 
     def test_how_a_port_is_named(self):
         """Its serial number, that as udev has it, or the port's name."""
-        for number, serial in enumerate(('A 1', 'a:b', 'é', 'a,b', 'a/b',
-                                             None)):
+        for number, serial in enumerate(('A 1', 'a:b', 'é', 'a,b', 'a/b', None)):
             host = self.terminal(f'vport1p{number}', serial=serial)
             names = {serial, f'vport1p{number}',
                      'A_1' if serial == 'A 1' else None} - {None}

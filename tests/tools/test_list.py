@@ -14,7 +14,6 @@ from toolstest import (FAILED, FIXTURES, NO_PORT, TOP, USAGE, ToolsTest,
 from usbdesc import INTERFACE, Blob, fields, split
 
 
-
 def closed(schema):
     """The same schema, where what it does not name may not be there."""
     if isinstance(schema, list):

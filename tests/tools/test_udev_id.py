@@ -20,7 +20,8 @@ STRINGS = [
     ('new\nline', 'new_line', r'new\x0aline'),
     ('\x0bvt\x0cff', '_vt_ff', r'\x0bvt\x0cff'),
     ('../../x', '.._.._x', r'..\x2f..\x2fx'),
-    ('"$(id)`;\'&|<>*?[]{}!~%,\x7f', '___id' + '_' * 19, r'\x22\x24\x28id\x29\x60\x3b\x27\x26\x7c\x3c\x3e\x2a\x3f\x5b'
+    ('"$(id)`;\'&|<>*?[]{}!~%,\x7f', '___id' + '_' * 19,
+     r'\x22\x24\x28id\x29\x60\x3b\x27\x26\x7c\x3c\x3e\x2a\x3f\x5b'
      r'\x5d\x7b\x7d\x21\x7e\x25\x2c\x7f'),
     ('back\\slash', 'back_slash', r'back\x5cslash'),
     ('\\x2f', '\\x2f', r'\x5cx2f'),

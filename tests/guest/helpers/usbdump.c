@@ -4,8 +4,8 @@
  *
  *   usbdump /dev/bus/usb/BBB/DDD >BLOB
  *
- * Runs in a guest (see ../dump-fixtures), statically linked. It has a walk of its
- * own, since what it makes is what the project's is tested against.
+ * Runs in a guest (see ../dump-fixtures), statically linked. It has a walk of
+ * its own, since what it makes is what the project's is tested against.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  * SPDX-License-Identifier: GPL-2.0-or-later
