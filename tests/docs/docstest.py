@@ -171,6 +171,10 @@ def link_problem(file, target):
     return None
 
 
+# In capitals: a part of a path that the reader fills in
+PLACEHOLDER = r'\b[A-Z]{3,}\b'
+
+
 def path_problem(name, tree):
     """What is wrong with what stands in code, if it is the name of a file of
     ours, or of one in a QEMU tree; `name` may end in arguments"""
@@ -179,8 +183,7 @@ def path_problem(name, tree):
     if '/' not in name or not first or first == 'build' or \
             not (TOP / first).is_dir() or re.search(r'[^\w./*-]', name):
         return None
-    # In capitals: a part that the reader fills in
-    pattern = re.sub(r'\b[A-Z]{3,}\b', '*', name)
+    pattern = re.sub(PLACEHOLDER, '*', name)
     if any(glob.glob(str(top / pattern)) for top in (TOP, tree)):
         return None
     return f'`{name}`: no such file'
