@@ -1,6 +1,66 @@
 /*
  * vser daemon: learn descriptors for a driver that knows none
  *
+ * Theory of operation
+ *
+ * QEMU says on a port of its own, virtserialdesc, which descriptors the other
+ * ports of that controller have. The daemon keeps what is said in a store, a
+ * file for each port, and has udev look at the port; "lsvser" and the rules read
+ * the store. The difficulty is one question: is what was said of vport2p7 about
+ * the vport2p7 that is there? A wrong answer gives a port another one's identity,
+ * and with it another one's owner and program. So no answer is given before it is
+ * sure. Four facts are what it is made of:
+ *
+ * 1. A name comes again. The next port of that number has the same name; only
+ *    the inode number of its directory in sysfs is another. So an entry of the
+ *    store is about an *instance* of a port (store.h), and is nothing to others.
+ *
+ * 2. Records are first. The device makes a record before it tells the driver of
+ *    what the record is about, so the feed is ahead of the kernel: a port may be
+ *    told of that the kernel does not have yet, or told to be gone that is still
+ *    there. When the feed is read to its end, everything is known of every port
+ *    that was there by then.
+ *
+ * 3. The device does not queue. It has room for some records, and owes the state
+ *    of the ports beyond that: it goes on when the reader has made room. A feed
+ *    that was full may thus have more to say when it is read to its end, and fact
+ *    2 is then true only of ports that were there before it was opened: the
+ *    snapshot is what was so after that. (One hole is known. An entry that is
+ *    "early" then, see ledger.c, is not asked for again. If its port was replaced
+ *    meanwhile, and the kernel says so before the device has paid, the new port
+ *    has the old one's blob until it does.)
+ *
+ * 4. A snapshot is complete. Opening the feed begins one, an "end" record ends
+ *    it, and what it did not say is not so. A second end without an opening means
+ *    that the device was reset, as when the guest slept; the kernel may then never
+ *    hear of a port that went. Where anything is in doubt, the feed is opened
+ *    again.
+ *
+ * And nothing else is to be relied on: the kernel's events come late, or are lost;
+ * the host may say anything, end anywhere, say too much or nothing.
+ *
+ * Three files follow from that:
+ *
+ *   feed.c     opens the port, reads it, closes it: records come out, and it is
+ *              left alone when it is in the way of others
+ *   ledger.c   what was said, and of which instance: facts 1 to 4 as a table of
+ *              events against the states of an entry
+ *   daemon.c   which ports are feeds; waits for feeds, for the kernel and for
+ *              time, and hands each event to the ledger that it is for
+ *
+ * A controller has one feed and one ledger. Events and what is done about them:
+ *
+ *   bytes came               each record to the ledger; then count the changes
+ *   read to its end          settle; if that can't be, or the store failed, ask
+ *                            for a new snapshot
+ *   the host closed          settle: nothing more will come
+ *   no record, or an error   close; try again later, each time later still
+ *   a port came, changed or  if the entry is about another one: read to the end,
+ *   went                     and then, if it still is, ask for a new snapshot
+ *   the feed's port went     forget all that it said; another port may be a feed
+ *   events were lost         ask all feeds again
+ *   the daemon started       what an earlier one left is to be confirmed
+ *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -16,129 +76,45 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "commands.h"
+#include "feed.h"
 #include "file.h"
+#include "ledger.h"
 #include "paths.h"
-#include "port.h"
-#include "records.h"
+#include "port-name.h"
 #include "store.h"
 #include "uevent.h"
-
-/* A controller has at most 511 ports */
-#define ENTRIES_MAX         512
-
-/* How long to leave a port alone that could not be used, in ms */
-#define BACKOFF_MIN         100
-#define BACKOFF_MAX         60000
-
-/*
- * How many times to read a port to its end: there may be none. The device has
- * room for twice as many pieces: where that many came, some may not be there
- * yet.
- */
-#define READS_MAX           64
-
-/* How much is said about one opening of a port: the host may never end */
-#define COMPLAINTS_MAX      16
-
-/*
- * How often udev may be made to look at ports, for each controller: so many
- * times at once, then so many in a second. Where a host wants more, its port is
- * not read for a while.
- */
-#define CHANGES_BURST       1024
-#define CHANGES_PER_SECOND  20
+#include "hw/virtio/virtio-serial-desc-wire.h"
 
 /* The service is ready when the snapshots are there, or after that, in ms */
 #define READY_TIMEOUT       5000
 
-/* A port of which the store has an entry, in the controller's part of it */
-typedef struct Entry {
-    uint32_t id;
-    bool confirmed;             /* since the snapshot began */
-    uint64_t instance;          /* whose it is (store.h) */
-    uint64_t next_instance;     /* and is to be, once all records are read */
-} Entry;
-
-/* A port as the kernel had it at some time */
-typedef struct KnownPort {
-    uint32_t id;
-    uint64_t instance;
-} KnownPort;
-
-/* A port that speaks records, and what it said of its controller's ports */
-typedef struct Feed {
-    char name[32];
-    unsigned int device;        /* the controller: 2 of vport2p7 */
-    int fd;                     /* -1: closed, until retry_at */
-    int64_t retry_at;
-    int64_t opened_at;
-    int64_t backoff;
-    bool host_closed;           /* and epoll is to tell of changes only */
-    bool paused;                /* not read until retry_at */
-    int changes;                /* that udev may still be told of */
-    int64_t changes_at;         /* when that was counted */
-    bool snapshot_done;         /* once, at least */
-    bool ended;                 /* a snapshot has, since it was opened */
-    bool missed;                /* since then, what the store did not take */
-    unsigned int reads;         /* since it was read to its end */
-    unsigned int complaints;    /* since it was opened */
-    char last_failure[256];     /* what was said last about opening it */
-    Records records;
-    size_t entries;
-    Entry entry[ENTRIES_MAX];
-    /* Those of which the host has said that they are gone, the last of each id */
-    size_t gones;
-    KnownPort gone[ENTRIES_MAX];
-    /* Those that were there before it was opened */
-    size_t olds;
-    KnownPort old[ENTRIES_MAX];
-} Feed;
+typedef struct Controller {
+    unsigned int device;        /* 2 of vport2p7 */
+    Feed feed;
+    Ledger ledger;
+} Controller;
 
 typedef struct Daemon {
     char **only;                /* the user's ports; NULL: all by name */
     int epoll, uevent;
-    Feed **port;
-    size_t ports;
+    Controller **controller;
+    size_t controllers;
 } Daemon;
 
-static void PRINTF(2, 3) complain(Feed *feed, const char *fmt, ...)
-{
-    char text[512];
-    va_list ap;
-
-    if (feed->complaints > COMPLAINTS_MAX) {
-        return;
-    }
-    if (feed->complaints++ == COMPLAINTS_MAX) {
-        snprintf(text, sizeof(text),
-                 "no more is said until it is opened again");
-    } else {
-        va_start(ap, fmt);
-        vsnprintf(text, sizeof(text), fmt, ap);
-        va_end(ap);
-    }
-    vser_error("%s: %s", feed->name, text);
-}
-
-static Feed *feed_of(const Daemon *d, unsigned int device)
+static Controller *controller_of(const Daemon *d, unsigned int device)
 {
     size_t i;
 
-    for (i = 0; i < d->ports; i++) {
-        if (d->port[i]->device == device) {
-            return d->port[i];
+    for (i = 0; i < d->controllers; i++) {
+        if (d->controller[i]->device == device) {
+            return d->controller[i];
         }
     }
     return NULL;
 }
 
 /* ------------------------------------------------------------------ */
-/* The store */
-
-static void entry_name(const Feed *feed, uint32_t id, char name[32])
-{
-    snprintf(name, 32, "vport%up%u", feed->device, id);
-}
+/* What a ledger does to the world */
 
 /* Have udev look at a port again */
 static void tell_udev(const char *name)
@@ -159,194 +135,30 @@ static void tell_udev(const char *name)
     }
 }
 
-static Entry *entry_find(Feed *feed, uint32_t id)
+static void complain(void *opaque, const char *text)
 {
-    size_t i;
+    Controller *c = opaque;
 
-    for (i = 0; i < feed->entries; i++) {
-        if (feed->entry[i].id == id) {
-            return &feed->entry[i];
-        }
-    }
-    return NULL;
+    feed_complain(&c->feed, "%s", text);
 }
 
-static void entry_remove(Feed *feed, Entry *entry)
-{
-    char name[32];
-
-    entry_name(feed, entry->id, name);
-    if (store_remove(name, entry->instance) == 1) {
-        feed->changes--;
-        if (entry->instance && entry->instance == port_instance(name)) {
-            tell_udev(name);
-        }
-    }
-    *entry = feed->entry[--feed->entries];
-}
-
-static KnownPort *gone_find(Feed *feed, uint32_t id)
-{
-    size_t i;
-
-    for (i = 0; i < feed->gones; i++) {
-        if (feed->gone[i].id == id) {
-            return &feed->gone[i];
-        }
-    }
-    return NULL;
-}
-
-/* What the host says is gone is still there until the kernel has seen that */
-static void gone_remember(Feed *feed, const Entry *entry)
-{
-    KnownPort *gone = gone_find(feed, entry->id);
-
-    if (!gone && feed->gones < ENTRIES_MAX) {
-        gone = &feed->gone[feed->gones++];
-    }
-    if (gone) {
-        *gone = (KnownPort) { entry->id, entry->instance };
-    }
-}
+static const LedgerEffects effects = {
+    .put = store_put,
+    .move = store_move,
+    .remove = store_remove,
+    .instance = port_instance,
+    .names = port_names,
+    .changed = tell_udev,
+    .complain = complain,
+};
 
 /*
- * Whose what the host says of a port may be: that of the port that is there,
- * if it did not go before that.
- */
-static uint64_t instance_now(Feed *feed, uint32_t id)
-{
-    KnownPort *gone = gone_find(feed, id);
-    char name[32];
-    uint64_t instance;
-
-    entry_name(feed, id, name);
-    instance = port_instance(name);
-    return gone && gone->instance == instance ? 0 : instance;
-}
-
-/* Remember which ports the kernel has, before @feed is opened */
-static void olds_remember(Feed *feed)
-{
-    size_t count, i;
-    char **names = port_names(&count);
-
-    feed->olds = 0;
-    for (i = 0; i < count; i++) {
-        unsigned int device, id;
-
-        port_name_parse(names[i], &device, &id);
-        if (device == feed->device && feed->olds < ENTRIES_MAX) {
-            feed->old[feed->olds++] = (KnownPort) {
-                id, port_instance(names[i])
-            };
-        }
-        free(names[i]);
-    }
-    free(names);
-}
-
-static bool is_old(const Feed *feed, uint32_t id, uint64_t instance)
-{
-    size_t i;
-
-    for (i = 0; i < feed->olds; i++) {
-        if (feed->old[i].id == id) {
-            return feed->old[i].instance == instance;
-        }
-    }
-    return false;
-}
-
-/*
- * All records are read. The device makes them before it tells the driver; so
- * none is left that would say of a port that was there before that, that it is
- * another one. If it had to wait (@behind) that is sure only of a port that was
- * there before this opening, as its record was made after that.
- *
- * Returns false if some could not be settled for that.
- */
-static bool entries_settle(Feed *feed, bool behind)
-{
-    bool all = true;
-    size_t i = 0;
-
-    while (i < feed->entries) {
-        Entry *entry = &feed->entry[i];
-        char name[32];
-
-        if (entry->next_instance == entry->instance) {
-            i++;
-            continue;
-        }
-        if (behind && entry->next_instance &&
-            !is_old(feed, entry->id, entry->next_instance)) {
-            all = false;
-            i++;
-            continue;
-        }
-        entry_name(feed, entry->id, name);
-        if (!store_move(name, entry->instance, entry->next_instance)) {
-            entry_remove(feed, entry);    /* another one takes its place */
-        } else {
-            entry->instance = entry->next_instance;
-            if (entry->instance) {
-                tell_udev(name);
-            }
-            i++;
-        }
-    }
-    return all;
-}
-
-static void entries_remove(Feed *feed, bool confirmed_too)
-{
-    size_t i = 0;
-
-    while (i < feed->entries) {
-        if (!feed->entry[i].confirmed || confirmed_too) {
-            /* Another one takes its place */
-            entry_remove(feed, &feed->entry[i]);
-        } else {
-            i++;
-        }
-    }
-}
-
-/* A snapshot begins: what it does not confirm is not true any more */
-static void entries_doubt(Feed *feed)
-{
-    size_t i;
-
-    for (i = 0; i < feed->entries; i++) {
-        feed->entry[i].confirmed = false;
-    }
-}
-
-/*
- * The device was reset, as when the guest sleeps, and the driver may never hear
- * that a port went: what is there is what the host speaks of.
- */
-static void forget_gone(Feed *feed)
-{
-    size_t i;
-
-    feed->gones = 0;
-    for (i = 0; i < feed->entries; i++) {
-        if (!feed->entry[i].instance) {
-            feed->entry[i].next_instance =
-                instance_now(feed, feed->entry[i].id);
-        }
-    }
-}
-
-/*
- * What an earlier daemon left is for @feed to confirm if it is about @feed's
- * controller. With @feed NULL: for all ports; and what no port can confirm
- * goes. So does what is about no port that is there: a snapshot will bring it.
+ * What an earlier daemon left is for @c to confirm if it is about that
+ * controller. With @c NULL: for all feeds; and what no feed can confirm goes.
+ * So does what is about no port that is there: a snapshot will bring it.
  * Returns false, after a message, if there is no store.
  */
-static bool adopt_store(Daemon *d, Feed *feed)
+static bool adopt_store(Daemon *d, Controller *c)
 {
     DIR *dir = store_open();
     struct dirent *file;
@@ -357,24 +169,21 @@ static bool adopt_store(Daemon *d, Feed *feed)
     while ((file = readdir(dir))) {
         unsigned int device, id;
         uint64_t instance;
-        char name[32];
-        Feed *owner;
+        char name[PORT_NAME_SIZE];
+        Controller *owner;
         bool known;
 
         if (!store_name_parse(file->d_name, name, &instance)) {
             continue;
         }
         port_name_parse(name, &device, &id);
-        owner = feed_of(d, device);
-        if (feed ? owner != feed : !owner && d->only) {
+        owner = controller_of(d, device);
+        if (c ? owner != c : !owner && d->only) {
             continue;
         }
         known = instance && instance == port_instance(name);
-        if (known && owner && owner->entries < ENTRIES_MAX) {
-            owner->entry[owner->entries++] = (Entry) {
-                .id = id, .instance = instance, .next_instance = instance,
-            };
-        } else if (store_remove(name, instance) == 1 && known) {
+        if ((!known || !owner || !ledger_adopt(&owner->ledger, id, instance)) &&
+            store_remove(name, instance) == 1 && known) {
             tell_udev(name);
         }
     }
@@ -383,268 +192,69 @@ static bool adopt_store(Daemon *d, Feed *feed)
 }
 
 /* ------------------------------------------------------------------ */
-/* Records */
+/* Feeds */
 
-static void learn(Feed *feed, const Record *record)
+static void open_feed(Controller *c)
 {
-    VirtIOSerialDescError err;
-    Entry *entry = entry_find(feed, record->id);
-    char name[32];
-    int put;
-
-    entry_name(feed, record->id, name);
-    if (!virtio_serial_desc_check(record->blob, record->length, &err)) {
-        complain(feed, "no well-formed descriptor for %s: %s", name, err.text);
-    } else if (!entry && feed->entries == ENTRIES_MAX) {
-        complain(feed, "%s ignored: more than %u ports", name, ENTRIES_MAX);
-    } else {
-        put = store_put(name, entry ? entry->instance : 0, record->blob,
-                        record->length);
-        if (put >= 0) {
-            if (!entry) {
-                entry = &feed->entry[feed->entries++];
-                *entry = (Entry) { .id = record->id };
-            }
-            if (put > 0) {
-                feed->changes--;
-                entry->instance = 0;
-            }
-            entry->confirmed = true;
-            entry->next_instance = instance_now(feed, record->id);
-            return;
-        }
-        /* As when the disk is full: another snapshot may find it better */
-        complain(feed, "%s/%s: %s", VSER_STORE, name, strerror(errno));
-        feed->missed = true;
-        feed->changes--;
-    }
-    if (entry) {
-        entry_remove(feed, entry);
-    }
-}
-
-static void handle_record(Feed *feed, RecordType type, const Record *record)
-{
-    Entry *entry;
-
-    switch (type) {
-    case RECORD_DESC:
-        learn(feed, record);
-        break;
-    case RECORD_GONE:
-        entry = entry_find(feed, record->id);
-        if (entry) {
-            if (entry->instance) {
-                gone_remember(feed, entry);
-            }
-            entry_remove(feed, entry);
-        }
-        break;
-    default:
-        entries_remove(feed, false);
-        if (feed->ended) {
-            forget_gone(feed);
-        }
-        /*
-         * If there is another end without a beginning, the device was reset
-         * and has begun anew, as when the guest had slept.
-         */
-        entries_doubt(feed);
-        feed->snapshot_done = feed->ended = true;
-    }
-}
-
-/* ------------------------------------------------------------------ */
-/* Ports that speak records */
-
-static void feed_close(Feed *feed)
-{
-    if (feed->fd >= 0) {
-        close(feed->fd);
-        feed->fd = -1;
-        feed->paused = false;
-    }
-}
-
-/* It can't be used now: try again later, and later still each time */
-static void feed_retry(Feed *feed)
-{
-    if (feed->backoff == 0 ||
-        (feed->fd >= 0 && now_ms() - feed->opened_at > BACKOFF_MAX)) {
-        feed->backoff = BACKOFF_MIN;
-    }
-    feed_close(feed);
-    feed->retry_at = now_ms() + feed->backoff;
-    feed->backoff = feed->backoff * 2 < BACKOFF_MAX ? feed->backoff * 2
-                                                    : BACKOFF_MAX;
-}
-
-/* Opening it brings a new snapshot; one that is left alone still is */
-static void feed_ask_again(Feed *feed)
-{
-    if (feed->fd >= 0) {
-        if (!feed->paused) {
-            feed->retry_at = now_ms();
-        }
-        feed_close(feed);
+    ledger_before_open(&c->ledger);
+    if (feed_open(&c->feed)) {
+        ledger_opened(&c->ledger);
     }
 }
 
 /*
- * epoll would return for ever for a port that the host has closed: then it is
- * to tell of changes only. While the host has it open, epoll is to return as
- * long as there are bytes, so that all ports have their turn.
- */
-static int feed_listen(Daemon *d, Feed *feed, int operation)
-{
-    struct epoll_event e = {
-        .events = EPOLLIN | (feed->host_closed ? EPOLLET : 0), .data.ptr = feed,
-    };
-
-    return epoll_ctl(d->epoll, operation, feed->fd, &e);
-}
-
-static void feed_set_closed(Daemon *d, Feed *feed, bool closed)
-{
-    if (feed->host_closed != closed) {
-        feed->host_closed = closed;
-        feed_listen(d, feed, EPOLL_CTL_MOD);
-    }
-}
-
-static void feed_open(Daemon *d, Feed *feed)
-{
-    char path[PATH_MAX], failure[sizeof(feed->last_failure)];
-    size_t i;
-
-    feed->host_closed = false;
-    snprintf(path, sizeof(path), "%s/%s", VSER_DEV, feed->name);
-    olds_remember(feed);
-    feed->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (feed->fd < 0 || feed_listen(d, feed, EPOLL_CTL_ADD) < 0) {
-        bool gone = errno == ENODEV || errno == ENXIO || errno == ENOENT;
-
-        snprintf(failure, sizeof(failure), "%s", strerror(errno));
-        feed_close(feed);
-        /* The kernel will say that it is gone, or udev make its node */
-        if (!gone && strcmp(failure, feed->last_failure) != 0) {
-            vser_error("%s: %s; trying again", path, failure);
-            strcpy(feed->last_failure, failure);
-        }
-        feed_retry(feed);
-        return;
-    }
-    feed->last_failure[0] = '\0';
-    feed->opened_at = now_ms();
-    feed->complaints = 0;
-    feed->ended = feed->missed = false;
-    feed->reads = 0;
-    records_reset(&feed->records);
-    entries_doubt(feed);
-    for (i = 0; i < feed->entries; i++) {
-        /* What would have been read before it was settled is lost */
-        feed->entry[i].next_instance = feed->entry[i].instance;
-    }
-}
-
-/* Leave the port alone if udev has got more to do from it than it should */
-static void limit_changes(Daemon *d, Feed *feed)
-{
-    int64_t earned = (now_ms() - feed->changes_at) * CHANGES_PER_SECOND / 1000;
-
-    if (earned > 0) {
-        feed->changes_at = now_ms();
-        feed->changes = earned < CHANGES_BURST - feed->changes ?
-                      feed->changes + (int)earned : CHANGES_BURST;
-    }
-    if (feed->changes < 0 && feed->fd >= 0) {
-        complain(feed, "too many changes; slowing down");
-        feed->paused = true;
-        feed->retry_at = now_ms() - feed->changes * 1000 / CHANGES_PER_SECOND;
-        epoll_ctl(d->epoll, EPOLL_CTL_DEL, feed->fd, NULL);
-    }
-}
-
-/*
- * The port is read to its end, for now. If it held so much that the device had
+ * The feed is read to its end, for now. If it held so much that the device had
  * to wait, what is owed is still to come: a snapshot is what is so.
  */
-static void feed_at_end(Feed *feed)
+static void feed_at_end(Controller *c)
 {
-    bool behind = feed->reads > READS_MAX;
+    bool behind = feed_is_behind(&c->feed);
+    bool settled = ledger_settle(&c->ledger, behind);
 
-    if (!entries_settle(feed, behind) && feed->ended) {
-        feed_ask_again(feed);
+    if (!settled && c->ledger.ended) {
+        feed_ask_again(&c->feed);
     }
-    if (feed->ended || !behind) {
-        feed->reads = 0;
+    if (c->ledger.ended || !behind) {
+        feed_caught_up(&c->feed);
     }
-    if (feed->ended && feed->missed) {
-        feed_retry(feed);
+    if (c->ledger.ended && c->ledger.missed) {
+        feed_retry(&c->feed);
     }
 }
 
 /* Take what has come, at most a buffer of it; returns whether any had */
-static bool feed_read(Daemon *d, Feed *feed)
+static bool read_feed(Controller *c)
 {
-    static uint8_t buffer[65536];
-    const uint8_t *data = buffer;
-    ssize_t got = read(feed->fd, buffer, sizeof(buffer));
-    VirtIOSerialDescError err;
     RecordType type;
     Record record;
-    size_t length;
 
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-        bool at_end = errno == EAGAIN;
-
-        feed_set_closed(d, feed, false);
-        if (at_end) {
-            feed_at_end(feed);
+    switch (feed_read(&c->feed)) {
+    case FEED_BYTES:
+        while (feed_next(&c->feed, &type, &record)) {
+            ledger_record(&c->ledger, type, &record);
         }
+        if (c->feed.fd >= 0) {
+            feed_limit(&c->feed, ledger_take_changes(&c->ledger));
+        }
+        return true;
+    case FEED_AT_END:
+        feed_at_end(c);
+        return false;
+    case FEED_HOST_CLOSED:
+        ledger_closed(&c->ledger);
+        return false;
+    default:
         return false;
     }
-    if (got < 0) {
-        /* Of a port that has gone the kernel says so in another place */
-        if (errno != ENODEV) {
-            complain(feed, "%s", strerror(errno));
-        }
-        feed_retry(feed);
-        return false;
-    }
-    if (got == 0) {
-        /* What the host had begun it will not go on with */
-        feed_set_closed(d, feed, true);
-        records_reset(&feed->records);
-        entries_settle(feed, false);
-        entries_doubt(feed);
-        feed->ended = false;
-        return false;
-    }
-    feed_set_closed(d, feed, false);
-    feed->reads++;
-
-    length = got;
-    while ((type = records_next(&feed->records, &data, &length, &record, &err))
-           != RECORD_MORE) {
-        if (type == RECORD_MALFORMED) {
-            complain(feed, "malformed record: %s; opening it again", err.text);
-            feed_retry(feed);
-            return false;
-        }
-        handle_record(feed, type, &record);
-    }
-    limit_changes(d, feed);
-    return true;
 }
 
 /* Take all that has come; a host may not let others have their turn */
-static void feed_drain(Daemon *d, Feed *feed)
+static void drain_feed(Controller *c)
 {
     int i;
 
-    for (i = 0; i < READS_MAX && feed->fd >= 0 && !feed->paused; i++) {
-        if (!feed_read(d, feed)) {
+    for (i = 0; i < FEED_READS_MAX && feed_is_readable(&c->feed); i++) {
+        if (!read_feed(c)) {
             break;
         }
     }
@@ -668,25 +278,23 @@ static bool is_feed(const Daemon *d, const char *name)
 }
 
 /* A port is there: use it if it speaks records, as its controller's first */
-static Feed *consider(Daemon *d, const char *name)
+static Controller *consider(Daemon *d, const char *name)
 {
     unsigned int device, id;
-    Feed *feed;
+    Controller *c;
 
-    if (!port_name_parse(name, &device, &id) || feed_of(d, device) ||
+    if (!port_name_parse(name, &device, &id) || controller_of(d, device) ||
         !is_feed(d, name)) {
         return NULL;
     }
-    feed = vser_realloc(NULL, sizeof(*feed));
-    memset(feed, 0, sizeof(*feed));
-    snprintf(feed->name, sizeof(feed->name), "%s", name);
-    feed->device = device;
-    feed->fd = -1;
-    feed->changes = CHANGES_BURST;
-    feed->changes_at = now_ms();
-    d->port = vser_realloc(d->port, (d->ports + 1) * sizeof(*d->port));
-    d->port[d->ports++] = feed;
-    return feed;
+    c = vser_realloc(NULL, sizeof(*c));
+    c->device = device;
+    feed_init(&c->feed, name, d->epoll, c);
+    ledger_init(&c->ledger, device, &effects, c);
+    d->controller = vser_realloc(d->controller, (d->controllers + 1) *
+                                 sizeof(*d->controller));
+    d->controller[d->controllers++] = c;
+    return c;
 }
 
 static void consider_all(Daemon *d, bool adopt)
@@ -695,85 +303,70 @@ static void consider_all(Daemon *d, bool adopt)
     char **names = port_names(&count);
 
     for (i = 0; i < count; i++) {
-        Feed *feed = consider(d, names[i]);
+        Controller *c = consider(d, names[i]);
 
-        if (feed && adopt) {
-            adopt_store(d, feed);
+        if (c && adopt) {
+            adopt_store(d, c);
         }
         free(names[i]);
     }
     free(names);
 }
 
-/* The port is gone, and with it what it said. Another may take its place. */
-static void feed_gone(Daemon *d, Feed *feed)
+/* The feed's port is gone. Another may take its place. */
+static void feed_gone(Daemon *d, Controller *c)
 {
     size_t i;
 
-    feed_close(feed);
-    entries_remove(feed, true);
-    for (i = 0; d->port[i] != feed; i++) {
+    feed_close(&c->feed);
+    ledger_clear(&c->ledger);
+    for (i = 0; d->controller[i] != c; i++) {
         /* find it */
     }
-    d->port[i] = d->port[--d->ports];
-    free(feed);
+    d->controller[i] = d->controller[--d->controllers];
+    free(c);
     consider_all(d, true);
 }
 
 /* ------------------------------------------------------------------ */
 /* The kernel's events */
 
-/*
- * A port came, changed or went. Where that is our own doing, there is nothing
- * to do. If it came after its record, the record is its own unless there is
- * another. If it is not the one that the store's entry is about, even when all
- * records are read, asking for everything once more tells what it is.
- */
 static void port_event(Daemon *d, const Uevent *event)
 {
     unsigned int device = 0, id = 0;
-    Feed *feed;
-    Entry *entry;
+    Controller *c;
 
     port_name_parse(event->port, &device, &id);
-    feed = feed_of(d, device);
-    if (!feed) {
+    c = controller_of(d, device);
+    if (!c) {
         return;
     }
-    if (event->removed && strcmp(feed->name, event->port) == 0) {
-        feed_gone(d, feed);
+    if (event->removed && strcmp(c->feed.name, event->port) == 0) {
+        feed_gone(d, c);
         return;
     }
-    entry = entry_find(feed, id);
-    if (!entry || entry->instance == port_instance(event->port)) {
-        return;
-    }
-    if (!entry->instance) {
-        entry->next_instance = instance_now(feed, id);
-    }
-    feed_drain(d, feed);
-    entry = entry_find(feed, id);
-    if (entry && entry->instance &&
-        entry->instance != port_instance(event->port)) {
-        entry_remove(feed, entry);
-        feed_ask_again(feed);
+    if (ledger_notice(&c->ledger, id)) {
+        drain_feed(c);
+        if (ledger_verify(&c->ledger, id)) {
+            feed_ask_again(&c->feed);
+        }
     }
 }
 
-/* Events were lost: look for ports that went and came, and ask all others */
+/* Events were lost: look for feeds that went and came, and ask all others */
 static void look_again(Daemon *d)
 {
     size_t i = 0;
 
-    while (i < d->ports) {
-        Feed *feed = d->port[i];
+    while (i < d->controllers) {
+        Controller *c = d->controller[i];
         char path[PATH_MAX];
 
-        snprintf(path, sizeof(path), "%s/%s", VSER_SYSFS, feed->name);
+        snprintf(path, sizeof(path), "%s/%s", VSER_SYSFS, c->feed.name);
         if (access(path, F_OK) < 0) {
-            feed_gone(d, feed);      /* another one takes its place */
+            feed_gone(d, c);    /* another one takes its place */
         } else {
-            feed_ask_again(feed);
+            feed_ask_again(&c->feed);
             i++;
         }
     }
@@ -784,16 +377,16 @@ static void read_uevents(Daemon *d)
 {
     UeventResult result;
     Uevent event;
-    Feed *feed;
+    Controller *c;
 
     while ((result = uevent_next(d->uevent, &event)) != UEVENT_NONE) {
         if (result == UEVENT_LOST) {
             look_again(d);
             continue;
         }
-        feed = event.removed ? NULL : consider(d, event.port);
-        if (feed) {
-            adopt_store(d, feed);
+        c = event.removed ? NULL : consider(d, event.port);
+        if (c) {
+            adopt_store(d, c);
         } else {
             port_event(d, &event);
         }
@@ -834,8 +427,8 @@ static bool snapshots_done(const Daemon *d)
 {
     size_t i;
 
-    for (i = 0; i < d->ports; i++) {
-        if (!d->port[i]->snapshot_done) {
+    for (i = 0; i < d->controllers; i++) {
+        if (!d->controller[i]->ledger.complete) {
             return false;
         }
     }
@@ -843,26 +436,25 @@ static bool snapshots_done(const Daemon *d)
 }
 
 /* ------------------------------------------------------------------ */
+/* The loop */
 
-/* Open, or read again, what is due; returns when the next one is, by now_ms() */
+/* Open, or read again, what is due; returns when the next is, by now_ms() */
 static int64_t open_due(Daemon *d)
 {
     int64_t next = INT64_MAX;
     size_t i;
 
-    for (i = 0; i < d->ports; i++) {
-        Feed *feed = d->port[i];
-        bool due = feed->retry_at <= now_ms();
+    for (i = 0; i < d->controllers; i++) {
+        Controller *c = d->controller[i];
 
-        if (feed->fd < 0 && due) {
-            feed_open(d, feed);
-        } else if (feed->paused && due) {
-            feed->paused = false;
-            feed_listen(d, feed, EPOLL_CTL_ADD);
+        if (feed_due(&c->feed) <= now_ms()) {
+            if (c->feed.fd < 0) {
+                open_feed(c);
+            } else {
+                feed_resume(&c->feed);
+            }
         }
-        if ((feed->fd < 0 || feed->paused) && feed->retry_at < next) {
-            next = feed->retry_at;
-        }
+        next = MIN(next, feed_due(&c->feed));
     }
     return next;
 }
@@ -875,25 +467,25 @@ static void run(Daemon *d)
     for (;;) {
         int64_t next = open_due(d);
         struct epoll_event e;
-        Feed *feed;
+        Controller *c;
 
         if (!ready && (snapshots_done(d) || now_ms() >= ready_at)) {
             notify_ready();
             ready = true;
         }
-        if (!ready && ready_at < next) {
-            next = ready_at;
+        if (!ready) {
+            next = MIN(next, ready_at);
         }
         /* One at a time: what is done about it may close another */
         if (epoll_wait(d->epoll, &e, 1, next == INT64_MAX ? -1 :
                        next > now_ms() ? (int)(next - now_ms()) : 0) <= 0) {
             continue;
         }
-        feed = e.data.ptr;
-        if (!feed) {
+        c = e.data.ptr;
+        if (!c) {
             read_uevents(d);
         } else {
-            feed_drain(d, feed);
+            drain_feed(c);
         }
     }
 }

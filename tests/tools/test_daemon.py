@@ -46,6 +46,12 @@ MALFORMED = {
 }
 
 
+class Ledger(ToolsTest):
+    def test_program(self):
+        """test-ledger.c: events against states, without a daemon"""
+        self.run_program('test-ledger')
+
+
 class Daemon(ToolsTest):
     def setUp(self):
         super().setUp()

@@ -8,12 +8,11 @@ A module is a name: its header, its C file or both. Run as a program, this print
 the picture.
 """
 
+import pathlib
 import re
 import unittest
 
-from toolstest import TOP
-
-TOOLS = TOP / 'guest/tools'
+TOOLS = pathlib.Path(__file__).resolve().parents[2] / 'guest/tools'
 INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 # What the tools take from elsewhere: the codec
 CODEC = re.compile(r'hw/virtio/virtio-serial-desc(-\w+)?\.h')

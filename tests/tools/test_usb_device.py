@@ -6,26 +6,15 @@
 
 import os
 import re
-import subprocess
 import tty
 
-from toolstest import (AMBIGUOUS, BUILD, FAILED, NO_PORT, TIMEOUT, TOP, USAGE,
-                       ToolsTest, make_blob)
+from toolstest import (AMBIGUOUS, FAILED, NO_PORT, USAGE, ToolsTest,
+                       make_blob)
 
 
 class UsbDevice(ToolsTest):
     def test_protocol(self):
-        program = [str(BUILD / 'test-usb'), '--tap']
-        env = {**os.environ, 'G_TEST_SRCDIR': str(TOP / 'tests/unit')}
-        cases = subprocess.run([program[0], '-l'], stdout=subprocess.PIPE,
-                               text=True, env=env, check=True).stdout.split()
-        self.assertTrue(cases)
-        for case in cases:
-            with self.subTest(case):
-                done = subprocess.run(
-                    [*program, '-p', case], env=env, text=True, timeout=TIMEOUT,
-                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-                self.assertEqual(done.returncode, 0, done.stdout)
+        self.run_program('test-usb')
 
 
 class UsbAttach(ToolsTest):

@@ -9,6 +9,7 @@ root). FIFOs and pseudo-terminals stand for the ports' nodes.
 """
 
 import contextlib
+import os
 import pathlib
 import shutil
 import struct
@@ -141,3 +142,17 @@ class ToolsTest(unittest.TestCase):
         self.assertEqual((process.returncode, err and err), (
             status, err if stderr and stderr in err else stderr), out)
         return out
+
+    def run_program(self, name):
+        """A test in C, each of its cases in a process of its own."""
+        program = [str(BUILD / name), '--tap']
+        env = {**os.environ, 'G_TEST_SRCDIR': str(TOP / 'tests/unit')}
+        cases = subprocess.run([program[0], '-l'], stdout=subprocess.PIPE,
+                               text=True, env=env, check=True).stdout.split()
+        self.assertTrue(cases)
+        for case in cases:
+            with self.subTest(case):
+                done = subprocess.run(
+                    [*program, '-p', case], env=env, text=True, timeout=TIMEOUT,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                self.assertEqual(done.returncode, 0, done.stdout)

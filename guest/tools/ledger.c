@@ -1,0 +1,431 @@
+/*
+ * What a feed has said of its controller's ports, and whose it is
+ *
+ * The facts behind this are on top of daemon.c. An entry is a blob in the store
+ * and two instances of its port: the one that it belongs to, and the one that
+ * it will belong to when all records are read. 0 is no port. Written as
+ * "belongs > will belong", with X and Y for two ports of one name, an entry is
+ *
+ *   absent    there is none
+ *   early     0 > 0    the kernel does not have its port yet
+ *   due       0 > X    X may have it, if no record that is still unread says
+ *                      that X is another port
+ *   settled   X > X    X has it: "lsvser" shows it, udev has been told
+ *   moving    X > Y    the same blob was told of another port; Y may be 0
+ *
+ * "Now" is the port that is there now, or 0 if there is none or if the host has
+ * said that this one is gone: then the kernel just has not heard of it yet.
+ *
+ *   event                     absent    early     due       settled   moving
+ *   ------------------------  --------  --------  --------  --------  --------
+ *   record, same blob         0 > now   0 > now   0 > now   X > now   X > now
+ *   record, other blob        0 > now   0 > now   0 > now   0 > now   0 > now
+ *   record that can't be used -         absent    absent    absent+   absent+
+ *   record "gone"             -         absent    absent    absent+*  absent+*
+ *   end, not confirmed        -         absent    absent    absent+   absent+
+ *   end, the second in a row  -         0 > now   0 > now   -         -
+ *   all is read               -         -         X > X +   -         Y > Y +
+ *   all is read, behind       -         -         (1)       -         (1)
+ *   host closed               as "all is read", and all are to be confirmed
+ *   opened                    -         -         0 > 0     -         X > X
+ *   port came or changed (2)  -         0 > now   0 > now   (3)       (3)
+ *
+ *   +  udev is told, if the port is there
+ *   *  X is remembered as gone: "now" is 0 as long as X is there
+ *   -  nothing happens
+ *   (1) as "all is read" if the port was there before the feed was opened, or
+ *       there is none; else it stays, and a new snapshot is wanted
+ *   (2) the kernel says that; if the entry is about the port that is there,
+ *       nothing happens
+ *   (3) when all is read and that has changed nothing: absent, and a new
+ *       snapshot is wanted
+ *
+ * tests/tools/test-ledger.c has a case for each.
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "util.h"
+#include "ledger.h"
+#include "paths.h"
+#include "port-name.h"
+
+void ledger_init(Ledger *ledger, unsigned int device,
+                 const LedgerEffects *effects, void *opaque)
+{
+    memset(ledger, 0, sizeof(*ledger));
+    ledger->device = device;
+    ledger->effects = effects;
+    ledger->opaque = opaque;
+}
+
+static void PRINTF(2, 3) complain(Ledger *ledger, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    ledger->effects->complain(ledger->opaque, text);
+}
+
+/* ------------------------------------------------------------------ */
+/* Entries */
+
+static void entry_name(const Ledger *ledger, uint32_t id,
+                       char name[PORT_NAME_SIZE])
+{
+    snprintf(name, PORT_NAME_SIZE, "vport%up%u", ledger->device, id);
+}
+
+static LedgerEntry *entry_find(Ledger *ledger, uint32_t id)
+{
+    size_t i;
+
+    for (i = 0; i < ledger->entries; i++) {
+        if (ledger->entry[i].id == id) {
+            return &ledger->entry[i];
+        }
+    }
+    return NULL;
+}
+
+static void entry_remove(Ledger *ledger, LedgerEntry *entry)
+{
+    char name[PORT_NAME_SIZE];
+
+    entry_name(ledger, entry->id, name);
+    if (ledger->effects->remove(name, entry->instance) == 1) {
+        ledger->changes++;
+        if (entry->instance &&
+            entry->instance == ledger->effects->instance(name)) {
+            ledger->effects->changed(name);
+        }
+    }
+    *entry = ledger->entry[--ledger->entries];
+}
+
+static void entries_remove(Ledger *ledger, bool confirmed_too)
+{
+    size_t i = 0;
+
+    while (i < ledger->entries) {
+        if (!ledger->entry[i].confirmed || confirmed_too) {
+            /* Another one takes its place */
+            entry_remove(ledger, &ledger->entry[i]);
+        } else {
+            i++;
+        }
+    }
+}
+
+/* A snapshot begins: what it does not confirm is not true any more */
+static void entries_doubt(Ledger *ledger)
+{
+    size_t i;
+
+    for (i = 0; i < ledger->entries; i++) {
+        ledger->entry[i].confirmed = false;
+    }
+}
+
+bool ledger_adopt(Ledger *ledger, uint32_t id, uint64_t instance)
+{
+    if (ledger->entries == LEDGER_MAX) {
+        return false;
+    }
+    ledger->entry[ledger->entries++] = (LedgerEntry) {
+        .id = id, .instance = instance, .next_instance = instance,
+    };
+    return true;
+}
+
+void ledger_clear(Ledger *ledger)
+{
+    entries_remove(ledger, true);
+}
+
+/* ------------------------------------------------------------------ */
+/* Ports */
+
+static KnownPort *gone_find(Ledger *ledger, uint32_t id)
+{
+    size_t i;
+
+    for (i = 0; i < ledger->gones; i++) {
+        if (ledger->gone[i].id == id) {
+            return &ledger->gone[i];
+        }
+    }
+    return NULL;
+}
+
+/* What the host says is gone is still there until the kernel has seen that */
+static void gone_remember(Ledger *ledger, const LedgerEntry *entry)
+{
+    KnownPort *gone = gone_find(ledger, entry->id);
+
+    if (!gone && ledger->gones < LEDGER_MAX) {
+        gone = &ledger->gone[ledger->gones++];
+    }
+    if (gone) {
+        *gone = (KnownPort) { entry->id, entry->instance };
+    }
+}
+
+/*
+ * Whose what the host says of a port may be: that of the port that is there,
+ * if it did not go before that.
+ */
+static uint64_t instance_now(Ledger *ledger, uint32_t id)
+{
+    KnownPort *gone = gone_find(ledger, id);
+    char name[PORT_NAME_SIZE];
+    uint64_t instance;
+
+    entry_name(ledger, id, name);
+    instance = ledger->effects->instance(name);
+    return gone && gone->instance == instance ? 0 : instance;
+}
+
+/*
+ * The device was reset, as when the guest sleeps, and the driver may never hear
+ * that a port went: what is there is what the host speaks of.
+ */
+static void gone_forget(Ledger *ledger)
+{
+    size_t i;
+
+    ledger->gones = 0;
+    for (i = 0; i < ledger->entries; i++) {
+        LedgerEntry *entry = &ledger->entry[i];
+
+        if (!entry->instance) {
+            entry->next_instance = instance_now(ledger, entry->id);
+        }
+    }
+}
+
+void ledger_before_open(Ledger *ledger)
+{
+    size_t count, i;
+    char **names = ledger->effects->names(&count);
+
+    ledger->olds = 0;
+    for (i = 0; i < count; i++) {
+        unsigned int device, id;
+
+        port_name_parse(names[i], &device, &id);
+        if (device == ledger->device && ledger->olds < LEDGER_MAX) {
+            ledger->old[ledger->olds++] = (KnownPort) {
+                id, ledger->effects->instance(names[i]),
+            };
+        }
+        free(names[i]);
+    }
+    free(names);
+}
+
+static bool is_old(const Ledger *ledger, uint32_t id, uint64_t instance)
+{
+    size_t i;
+
+    for (i = 0; i < ledger->olds; i++) {
+        if (ledger->old[i].id == id) {
+            return ledger->old[i].instance == instance;
+        }
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------ */
+/* Events: the feed */
+
+void ledger_opened(Ledger *ledger)
+{
+    size_t i;
+
+    ledger->ended = ledger->missed = false;
+    entries_doubt(ledger);
+    for (i = 0; i < ledger->entries; i++) {
+        /* What would have been read before it was settled is lost */
+        ledger->entry[i].next_instance = ledger->entry[i].instance;
+    }
+}
+
+static void learn(Ledger *ledger, const Record *record)
+{
+    VirtIOSerialDescError err;
+    LedgerEntry *entry = entry_find(ledger, record->id);
+    char name[PORT_NAME_SIZE];
+    int put;
+
+    entry_name(ledger, record->id, name);
+    if (!virtio_serial_desc_check(record->blob, record->length, &err)) {
+        complain(ledger, "no well-formed descriptor for %s: %s", name,
+                 err.text);
+    } else if (!entry && ledger->entries == LEDGER_MAX) {
+        complain(ledger, "%s ignored: more than %u ports", name, LEDGER_MAX);
+    } else {
+        put = ledger->effects->put(name, entry ? entry->instance : 0,
+                                   record->blob, record->length);
+        if (put >= 0) {
+            if (!entry) {
+                entry = &ledger->entry[ledger->entries++];
+                *entry = (LedgerEntry) { .id = record->id };
+            }
+            if (put > 0) {
+                ledger->changes++;
+                entry->instance = 0;
+            }
+            entry->confirmed = true;
+            entry->next_instance = instance_now(ledger, record->id);
+            return;
+        }
+        /* As when the disk is full: another snapshot may find it better */
+        complain(ledger, "%s/%s: %s", VSER_STORE, name, strerror(errno));
+        ledger->missed = true;
+        ledger->changes++;
+    }
+    if (entry) {
+        entry_remove(ledger, entry);
+    }
+}
+
+static void lose(Ledger *ledger, uint32_t id)
+{
+    LedgerEntry *entry = entry_find(ledger, id);
+
+    if (entry) {
+        if (entry->instance) {
+            gone_remember(ledger, entry);
+        }
+        entry_remove(ledger, entry);
+    }
+}
+
+static void end_snapshot(Ledger *ledger)
+{
+    entries_remove(ledger, false);
+    if (ledger->ended) {
+        gone_forget(ledger);
+    }
+    /*
+     * If there is another end without a beginning, the device was reset and has
+     * begun anew, as when the guest had slept.
+     */
+    entries_doubt(ledger);
+    ledger->complete = ledger->ended = true;
+}
+
+void ledger_record(Ledger *ledger, RecordType type, const Record *record)
+{
+    switch (type) {
+    case RECORD_DESC:
+        learn(ledger, record);
+        break;
+    case RECORD_GONE:
+        lose(ledger, record->id);
+        break;
+    default:
+        end_snapshot(ledger);
+    }
+}
+
+/*
+ * The device makes records before it tells the driver; so none is left that
+ * would say of a port that was there before that, that it is another one. If it
+ * had to wait (@behind) that is sure only of a port that was there before this
+ * opening, as its record was made after that.
+ */
+bool ledger_settle(Ledger *ledger, bool behind)
+{
+    bool all = true;
+    size_t i = 0;
+
+    while (i < ledger->entries) {
+        LedgerEntry *entry = &ledger->entry[i];
+        char name[PORT_NAME_SIZE];
+
+        if (entry->next_instance == entry->instance) {
+            i++;
+            continue;
+        }
+        if (behind && entry->next_instance &&
+            !is_old(ledger, entry->id, entry->next_instance)) {
+            all = false;
+            i++;
+            continue;
+        }
+        entry_name(ledger, entry->id, name);
+        if (!ledger->effects->move(name, entry->instance,
+                                   entry->next_instance)) {
+            entry_remove(ledger, entry);    /* another one takes its place */
+        } else {
+            entry->instance = entry->next_instance;
+            if (entry->instance) {
+                ledger->effects->changed(name);
+            }
+            i++;
+        }
+    }
+    return all;
+}
+
+void ledger_closed(Ledger *ledger)
+{
+    ledger_settle(ledger, false);
+    entries_doubt(ledger);
+    ledger->ended = false;
+}
+
+/* ------------------------------------------------------------------ */
+/* Events: the kernel */
+
+/* Is the entry about another port than the one that is there? */
+static bool is_wrong(const Ledger *ledger, const LedgerEntry *entry)
+{
+    char name[PORT_NAME_SIZE];
+
+    entry_name(ledger, entry->id, name);
+    return entry->instance != ledger->effects->instance(name);
+}
+
+bool ledger_notice(Ledger *ledger, uint32_t id)
+{
+    LedgerEntry *entry = entry_find(ledger, id);
+
+    /* Right are those changes, too, that are our own doing */
+    if (!entry || !is_wrong(ledger, entry)) {
+        return false;
+    }
+    /* It came after its record, which is its own unless there is another */
+    if (!entry->instance) {
+        entry->next_instance = instance_now(ledger, id);
+    }
+    return true;
+}
+
+bool ledger_verify(Ledger *ledger, uint32_t id)
+{
+    LedgerEntry *entry = entry_find(ledger, id);
+
+    if (!entry || !entry->instance || !is_wrong(ledger, entry)) {
+        return false;
+    }
+    entry_remove(ledger, entry);
+    return true;
+}
+
+/* ------------------------------------------------------------------ */
+
+unsigned int ledger_take_changes(Ledger *ledger)
+{
+    unsigned int changes = ledger->changes;
+
+    ledger->changes = 0;
+    return changes;
+}
