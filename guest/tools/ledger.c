@@ -28,7 +28,7 @@
  *   all is read, behind       -         -         (1)       -         (1)
  *   host closed               as "all is read", and all are to be confirmed
  *   opened                    -         -         0 > 0     -         X > X
- *   port came or changed (2)  -         0 > now   0 > now   (3)       (3)
+ *   port came or changed (2)  -         0 > now   0 > now   (3)       (3) (4)
  *
  *   +  udev is told, if the port is there
  *   *  X is remembered as gone: "now" is 0 as long as X is there
@@ -39,6 +39,7 @@
  *       nothing happens
  *   (3) when all is read and that has changed nothing: absent, and a new
  *       snapshot is wanted
+ *   (4) X > now if Y is 0: it came after its record
  *
  * tests/tools/test-ledger.c has a case for each.
  *
@@ -403,7 +404,7 @@ bool ledger_notice(Ledger *ledger, uint32_t id)
         return false;
     }
     /* It came after its record, which is its own unless there is another */
-    if (!entry->instance) {
+    if (!entry->instance || !entry->next_instance) {
         entry->next_instance = instance_now(ledger, id);
     }
     return true;

@@ -472,6 +472,8 @@ static const struct {
     { SETTLED, NOTICE, NONE, "X>X" },
     { MOVING, NOTICE, Y, "X>Y" },
     { LEAVING, NOTICE, NONE, "X>0" },
+    { LEAVING, NOTICE, X, "X>0", 0, true },
+    { LEAVING, NOTICE, Y, "X>Y" },
 
     { ABSENT, VERIFY, X, "-", 0, true },
     { EARLY, VERIFY, X, "0>X", 0, true },
@@ -584,6 +586,21 @@ static void test_gone_again(void)
     }
     g_assert_cmpuint(ledger.gones, ==, LEDGER_MAX);
     check_store();
+}
+
+/*
+ * The record of a new port with the same descriptor was read when the old one
+ * had gone and the new one had not come, and it came before the rest was read.
+ */
+static void test_came_between(void)
+{
+    bring_to(LEAVING);
+    world.kernel[ID] = Y;
+    g_assert_true(ledger_notice(&ledger, ID));
+    g_assert_true(ledger_settle(&ledger, false));
+    assert_state("Y>Y");
+    g_assert_false(ledger_verify(&ledger, ID));
+    g_assert_cmpuint(world.told[ID], ==, 1);
 }
 
 /* One of which nobody had an entry is no one's past */
@@ -1014,6 +1031,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ledger/table-is-complete", test_table_is_complete);
     g_test_add_func("/ledger/gone-is-remembered", test_gone_is_remembered);
     g_test_add_func("/ledger/gone-again", test_gone_again);
+    g_test_add_func("/ledger/came-between", test_came_between);
     g_test_add_func("/ledger/gone-of-no-port", test_gone_of_no_port);
     g_test_add_func("/ledger/second-end", test_second_end);
     g_test_add_func("/ledger/first-end", test_first_end);
