@@ -31,17 +31,17 @@
 
 #define ID          1
 
-/* Of one buffer, and of all that the device has of a queue */
+/* The size of one buffer, and of all buffers that the device has of a queue */
 #define SIZE_MAX_BUFFER     (64 * 1024)
 #define SIZE_MAX_POSTED     (128 * 1024)
 
-/* How many the driver posts */
+/* How many buffers the driver posts */
 #define CONTROL_BUFFERS     16
 
 /* Size of a chardev that keeps the last bytes only */
 #define RINGBUF             (32 * 1024)
 
-/* More than any one system call is given, and than a chain may have */
+/* More segments than one system call is given, and than a chain may have */
 #define SEGMENTS_MAX        600
 
 /*
@@ -55,7 +55,7 @@ typedef struct Stream {
     uint64_t limit;         /* no more than that is sent */
 } Stream;
 
-/* The byte at @pos: each eight of them are a hash of where they are */
+/* The byte at @pos: eight bytes are a hash of their place */
 static uint8_t stream_byte(const Stream *s, uint64_t pos)
 {
     uint64_t x = s->seed + (pos / 8 + 1) * 0x9e3779b97f4a7c15ull;
@@ -77,7 +77,7 @@ static uint8_t *stream_put(Stream *s, size_t len)
     return data;
 }
 
-/* Where in the stream @data is, for who wants to know what went wrong */
+/* Where in the stream @data is, to say what went wrong */
 static int64_t stream_find(const Stream *s, const uint8_t *data, size_t len)
 {
     uint64_t pos, i;
@@ -93,7 +93,7 @@ static int64_t stream_find(const Stream *s, const uint8_t *data, size_t len)
     return -1;
 }
 
-/* These have to be the next ones */
+/* These bytes have to be the next ones */
 static void stream_got(Stream *s, const GByteArray *data)
 {
     size_t i;
@@ -125,14 +125,14 @@ typedef enum Actor {
     HOST_READS, NR_ACTORS
 } Actor;
 
-/* A port, with a driver at one end and us at the other one */
+/* A port: the driver is at one end, the test at the other end */
 typedef struct Link {
     QVSerDriver *drv;
     VSerEnd *end;
     GRand *rand;
     Shape shape;
     Stream to_host, to_guest;
-    unsigned int pause[NR_ACTORS]; /* steps in which one does nothing */
+    unsigned int pause[NR_ACTORS]; /* steps in which one side does nothing */
     GByteArray *data;       /* what was just read */
 } Link;
 
@@ -148,14 +148,14 @@ static uint64_t random64(Link *l)
     return (uint64_t)g_rand_int(l->rand) << 32 | g_rand_int(l->rand);
 }
 
-/* From 1 to @max, small ones as often as large ones */
+/* A number from 1 to @max; small numbers are as likely as large numbers */
 static uint32_t random_size(Link *l, uint32_t max)
 {
     return g_rand_int(l->rand) % (max >> g_rand_int_range(l->rand, 0, 14) ?: 1)
            + 1;
 }
 
-/* What is sent from now on is another stream, with what was left to send */
+/* Begin another stream, of the bytes that were left to send */
 static void new_stream(Link *l, Stream *s)
 {
     s->limit -= MIN(s->limit, s->put);
@@ -328,7 +328,7 @@ static void act(Link *l, Actor actor)
     }
 }
 
-/* Someone does something, unless he pauses, or begins to */
+/* One side does something, unless it pauses or begins to pause */
 static void step(Link *l)
 {
     Actor actor = g_rand_int_range(l->rand, 0, NR_ACTORS);
@@ -349,7 +349,7 @@ static bool all_sent(Link *l)
            l->to_guest.put >= l->to_guest.limit;
 }
 
-/* Until all is sent, with @disturb now and then if there is one */
+/* Run until all is sent; call @disturb now and then, if it is given */
 static void run(Link *l, void (*disturb)(Link *l))
 {
     gint64 start = g_get_monotonic_time();
@@ -364,7 +364,7 @@ static void run(Link *l, void (*disturb)(Link *l))
     }
 }
 
-/* Until @count steps are done, or all is sent */
+/* Run until @count steps are done, or all is sent */
 static void run_steps(Link *l, unsigned int count)
 {
     while (count-- && !all_sent(l)) {
@@ -411,7 +411,7 @@ static void make_quiet(Link *l)
     g_assert_false(qvser_is_awaited(l->drv, ivq(l)));
 }
 
-/* A byte to the host, until it is there */
+/* Send a byte to the host, and wait until it is there */
 static void ping_host(Link *l)
 {
     g_autofree uint8_t *data = stream_put(&l->to_host, 1);
@@ -425,7 +425,7 @@ static void ping_host(Link *l)
     }
 }
 
-/* The device has nothing of the guest's but what it waits to fill */
+/* The device holds no buffer but those that it waits to fill */
 static void expect_reclaimed(Link *l)
 {
     qvser_settle(l->drv);
@@ -460,7 +460,7 @@ static void finish(Link *l)
     qvser_check_untouched(l->drv, ivq(l));
 }
 
-/* Take events until this one comes */
+/* Take events until @event comes */
 static void wait_event(Link *l, uint16_t event, uint16_t value)
 {
     QVSerEvent ev;
@@ -507,7 +507,7 @@ static void link_init(Link *l, void *obj, QGuestAllocator *alloc, Shape shape)
     if (shape == SINGLE_BYTES) {
         size /= 256;
     }
-    /* Cases get a QEMU of their own: this one does not stay as it is */
+    /* The case leaves QEMU in another state: cases have a QEMU of their own */
     qos_invalidate_command_line();
     g_test_message("VIRTIO_SERIAL_STREAM_SEED=%" PRIu64, seed);
     *l = (Link) {
@@ -680,9 +680,10 @@ static void test_stdio(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * Each buffer of the guest's is a datagram, and a datagram, even if it takes
- * many buffers, comes whole. As one may be lost where many wait, none does.
- * QEMU never says of udp that it is open, so it is for consoles only.
+ * Each buffer of the guest is one datagram to the host. A datagram to the
+ * guest comes whole, even if it takes many buffers. No datagram waits, because
+ * a socket may drop one of many. QEMU never says that a udp chardev is open,
+ * so udp is for consoles only.
  */
 static void test_datagrams(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -835,8 +836,8 @@ static uint64_t get_acknowledged(Link *l)
 }
 
 /*
- * While it is stopped nothing is to happen to the guest, whatever the host
- * does, which may read something or @all that is there
+ * While the machine is stopped, nothing happens to the guest, whatever the
+ * host does. The host reads something, or @all that is there.
  */
 static void stop_and_cont(Link *l, bool all)
 {
@@ -867,7 +868,7 @@ static void hear_out_stopped(Link *l)
     stop_and_cont(l, true);
 }
 
-/* The guest closes the port, but has buffers there: they stay as they are */
+/* The guest closes the port. Its buffers in the ring stay as they are. */
 static void close_and_open(Link *l)
 {
     drain_guest(l);
@@ -880,8 +881,9 @@ static void close_and_open(Link *l)
 }
 
 /*
- * Buffers that the guest has got back were written to the host; of the others
- * some bytes may have been. What the host has sent waits for the guest.
+ * Buffers that the guest has got back were written to the host. Some bytes of
+ * other buffers may have been written too. Bytes of the host wait for the
+ * guest.
  */
 static void reset(Link *l)
 {
@@ -897,7 +899,9 @@ static void reset(Link *l)
     new_stream(l, &l->to_host);
 }
 
-/* The port goes, but not its queues: they have to be usable for the next one */
+/*
+ * The port goes, but not its queues: the next port has to be able to use them
+ */
 static void replug(Link *l)
 {
     uint64_t acknowledged;
@@ -924,9 +928,9 @@ static void connect_again(Link *l)
 }
 
 /*
- * The host goes, at any time, and comes back. What it has written and QEMU has
- * not read is lost, as is what the guest writes until it hears of it; all of
- * that the guest gets back.
+ * The host goes at any time, and comes back. Bytes that QEMU has not read are
+ * lost, and so are bytes that the guest writes before it hears of the change.
+ * The guest gets all buffers back.
  */
 static void reconnect(Link *l)
 {
@@ -943,7 +947,9 @@ static void reconnect(Link *l)
     connect_again(l);
 }
 
-/* That the host has gone is first seen by writing, of long chains or short */
+/*
+ * A write is the first to see that the host has gone; chains are long or short
+ */
 static void test_gone_in_write(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_auto(Link) l = { 0 };
@@ -968,8 +974,8 @@ typedef struct Untold {
 } Untold;
 
 /*
- * The guest has no control buffer when the host goes and comes back. That is
- * one change, of nothing, unless bytes were lost.
+ * The guest has no control buffer when the host goes and comes back. The two
+ * changes are none, unless bytes were lost.
  */
 static void test_untold(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -1012,11 +1018,10 @@ static void test_untold(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * The host writes while the guest has no buffers, and goes without a word: the
- * bytes are for the guest all the same. A buffer that they just fill is where
- * QEMU may find the end of them and of the connection in one call.
- *
- * @arg: the name of the backend
+ * The host writes while the guest has no buffers, and closes the connection.
+ * The guest gets the bytes all the same. If the bytes just fill a buffer, QEMU
+ * may find their end and the end of the connection in one call. @arg: the name
+ * of the backend
  */
 static void test_gone_after_write(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -1034,7 +1039,10 @@ static void test_gone_after_write(void *obj, void *arg, QGuestAllocator *alloc)
 
         vser_end_write(l.end, data, size);
         vser_end_flush(l.end);
-        /* A client between us and QEMU has to have handed it on, too */
+        /*
+         * A client between the test and QEMU has to have passed the bytes on,
+         * too
+         */
         ping_host(&l);
         vser_end_disconnect(l.end);
 
@@ -1093,7 +1101,10 @@ static void test_register(void *obj, void *arg, QGuestAllocator *alloc)
     finish(&l);
 }
 
-/* The host goes while the guest is stopped: it hears of it when it runs */
+/*
+ * The host goes while the guest is stopped. The guest hears of it when it
+ * runs.
+ */
 static void gone_while_stopped(Link *l)
 {
     drain_guest(l);
@@ -1108,9 +1119,9 @@ static void gone_while_stopped(Link *l)
 }
 
 /*
- * The host goes while the guest is stopped, and another one comes: that is as
- * if the guest had run, and the other one gets nothing of what was for the
- * first.
+ * The host goes while the guest is stopped, and another host comes. The result
+ * is the same as if the guest had run: the second host gets no byte that was
+ * for the first host.
  */
 static void other_while_stopped(Link *l)
 {
@@ -1175,8 +1186,8 @@ static void test_restart(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * The host does not read, so that a buffer is written in part and others wait;
- * then something happens, @arg, and the port has to be as good as ever.
+ * The host does not read, so one buffer is written in part and others wait.
+ * Then something happens (@arg), and the port has to work as before.
  */
 static void test_throttled(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -1188,7 +1199,7 @@ static void test_throttled(void *obj, void *arg, QGuestAllocator *alloc)
     size = l.to_host.limit;
     throttle(&l);
     d->disturb(&l);
-    /* What waits goes on without the guest's asking for it */
+    /* Waiting bytes go on without a notification by the guest */
     finish(&l);
     l.to_host.limit = l.to_host.put + size;
     run(&l, NULL);
@@ -1197,8 +1208,8 @@ static void test_throttled(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * A mux says that it is open while nobody is connected. What the guest writes
- * then waits for who comes, which no watch can tell of.
+ * A mux says that it is open while nobody is connected. Bytes of the guest
+ * wait for the next client, which no watch reports.
  */
 static void test_late_mux(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -1216,7 +1227,7 @@ static void test_late_mux(void *obj, void *arg, QGuestAllocator *alloc)
     finish(&l);
 }
 
-/* Have the port's chardev be @backend; the host hears the old one out */
+/* Make @backend the port's chardev; the host reads all bytes of the old one */
 static void replace_chardev(Link *l, VSerEnd *next, QDict *backend)
 {
     qtest_qmp_assert_success(l->drv->qts, "{ 'execute': 'chardev-change',"
@@ -1230,8 +1241,8 @@ static void replace_chardev(Link *l, VSerEnd *next, QDict *backend)
 }
 
 /*
- * Another chardev takes the place of the first one: what that had not taken is
- * for the other one. The host has been heard out before.
+ * Another chardev takes the place of the first one, and gets the bytes that
+ * the first one had not taken. The host has read all bytes of the first one.
  */
 static void change(Link *l)
 {
@@ -1256,7 +1267,7 @@ static void change(Link *l)
     vser_end_connect(next);
 }
 
-/* One that nobody is connected to: as if the host had gone */
+/* A chardev without a client: the same as if the host had gone */
 static void change_to_closed(Link *l)
 {
     VSerEnd *next = vser_end_new(l->drv->qts, "next", vser_unix);
@@ -1278,7 +1289,7 @@ static void change_to_closed(Link *l)
  * Migration
  */
 
-/* What QEMU has not read of what the host has sent, it is to send again */
+/* The host has to send the bytes again that QEMU has not read */
 static void unsend(Link *l)
 {
     uint8_t data[4096];
@@ -1291,7 +1302,7 @@ static void unsend(Link *l)
     }
 }
 
-/* The host reads all that @from, stopped, has sent or may send yet */
+/* The host reads all that the stopped @from has sent, or may still send */
 static void hear_out(Link *l, QTestState *from)
 {
     int i;
@@ -1307,7 +1318,7 @@ typedef struct Migration {
     bool throttled;         /* the host does not read, so the guest waits */
     bool host_comes_later;  /* nobody is there at first */
     bool quiet;             /* the device wants to hear of no more buffers */
-    const char *to;         /* to the QEMU that this variable names */
+    const char *to;         /* the variable that names the destination's QEMU */
 } Migration;
 
 static void test_migrate(void *obj, void *arg, QGuestAllocator *alloc)
@@ -1341,7 +1352,7 @@ static void test_migrate(void *obj, void *arg, QGuestAllocator *alloc)
 
     g_assert_true(vser_migrate(l.drv, to));
     if (m->quiet) {
-        /* Who is there now may have no other way to learn of buffers */
+        /* The present chardev may have no other way to learn of buffers */
         g_assert_true(qvser_is_awaited(l.drv, ivq(&l)));
     }
     hear_out(&l, from);
@@ -1359,7 +1370,7 @@ static void test_migrate(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
-/* How a stream has a port that is open at both ends and was sending a buffer */
+/* In a stream: a port that is open at both ends and was sending a buffer */
 typedef struct Sending {
     uint32_t id;
     uint8_t guest_connected, host_connected;
@@ -1386,7 +1397,10 @@ static Sending *find_sending(char *stream, gsize size)
     g_assert_not_reached();
 }
 
-/* A destination of @stream, as it is in a file: whether it takes the guest */
+/*
+ * Start a destination with @stream in a file. Returns: whether it took the
+ * guest
+ */
 static bool is_taken(const char *stream, gsize size, const char *why)
 {
     g_autofree char *path = vser_temp_file(), *log = vser_temp_file();
@@ -1405,8 +1419,9 @@ static bool is_taken(const char *stream, gsize size, const char *why)
 }
 
 /*
- * A source that takes a buffer out of the ring before the host has taken a byte
- * of it, as stock QEMU does; and at the destination the host takes nothing
+ * The source takes a buffer out of the ring before the host has taken a byte
+ * of the buffer, as stock QEMU does. At the destination the host takes
+ * nothing.
  */
 static void test_migrate_not_begun(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -1565,7 +1580,7 @@ static void save_and_load(QTestState *qts)
     unlink(path);
 }
 
-/* What waits for the host waits through more migrations, and snapshots */
+/* Bytes that wait for the host wait through more migrations and snapshots */
 static void test_migrate_twice(void *obj, void *arg, QGuestAllocator *alloc)
 {
     QTestState *from = global_qtest, *to[2];
@@ -1603,16 +1618,15 @@ static void test_migrate_twice(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * The host goes while the machine is stopped, which then moves: what was for
- * that host is not for the one at the destination.
- *
- * @arg: not NULL if another host comes at the source
+ * The host goes while the machine is stopped. Then the machine moves. Bytes
+ * for that host are not for the host at the destination. @arg: not NULL if
+ * another host comes at the source
  */
 static void test_migrate_gone(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autofree char *path = vser_temp_file();
     g_autofree char *uri = g_strconcat("file:", path, NULL);
-    /* Before there is a connection that it would inherit */
+    /* Before there is a connection, which QEMU would inherit */
     QTestState *to = vser_new_destination(NULL, NULL);
     QVirtioSerial *serial;
     g_auto(Link) l = { 0 };
@@ -1676,13 +1690,13 @@ static unsigned int count_notifications(const char *log)
     return count_events(log, "virtio_notify ");
 }
 
-/* How often it has taken a buffer out of a ring */
+/* How often QEMU has taken a buffer out of a ring */
 static unsigned int count_pops(const char *log)
 {
     return count_events(log, "virtqueue_pop ");
 }
 
-/* Have QEMU log these two; returns the log, which is empty at first */
+/* Have QEMU log these two events. Returns: the log, which is empty at first */
 static char *log_events(QTestState *qts)
 {
     char *log = vser_temp_file();
@@ -1693,7 +1707,7 @@ static char *log_events(QTestState *qts)
     return log;
 }
 
-/* Have @count buffers of @size bytes in @q, with @s in them if it is given */
+/* Put @count buffers of @size bytes into @q, filled from @s if it is given */
 static void queue_alike(Link *l, QVSerQueue *q, Stream *s, unsigned int count,
                         uint32_t size)
 {
@@ -1732,7 +1746,10 @@ static void test_batches(void *obj, void *arg, QGuestAllocator *alloc)
     guest_reclaims(&l);
 
     if (ovq(&l)->vq->event) {
-        /* The guest asks to be told of the second batch, not of the first */
+        /*
+         * The guest asks for an interrupt after the second batch, not the
+         * first
+         */
         qvirtqueue_set_used_event(l.drv->qts, ovq(&l)->vq,
                                   ovq(&l)->vq->last_used_idx + 2 * count - 1);
         queue_alike(&l, ovq(&l), &l.to_host, count, size);
@@ -1757,8 +1774,8 @@ static void test_batches(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * What the driver writes into the status does not have the device look for
- * buffers: when it would is nothing that a replay could repeat
+ * A write into the status does not make the device look for buffers: a replay
+ * could not repeat the moment
  */
 static void test_status(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -1806,9 +1823,9 @@ typedef struct Costly {
 } Costly;
 
 /*
- * Of what the guest has ready there can be more than the main loop has time
- * for: it is done in many turns, each with a notification. What nobody takes is
- * done with, and is not looked at again.
+ * The guest may have more ready than the main loop has time for. The device
+ * works in many turns, each with a notification. A buffer that nobody takes is
+ * given back, and is not looked at again.
  */
 static void test_costly(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -1844,7 +1861,7 @@ static void test_costly(void *obj, void *arg, QGuestAllocator *alloc)
     guest_reclaims(&l);
 }
 
-/* To read a byte costs no more buffers than it is worth */
+/* A read of one byte takes only a few buffers out of the ring */
 static void test_costly_to_guest(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const unsigned int count = 50, nr_segments = 100;
@@ -1867,7 +1884,7 @@ static void test_costly_to_guest(void *obj, void *arg, QGuestAllocator *alloc)
     unlink(log);
 }
 
-/* The guest has to tell of a buffer only when the device had none */
+/* The guest has to notify of a buffer only if the device had none */
 static void test_quiet(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autofree uint8_t *data = NULL;
@@ -1877,7 +1894,7 @@ static void test_quiet(void *obj, void *arg, QGuestAllocator *alloc)
     link_up(&l, obj, alloc, ANY_SHAPE, vser_unix);
     make_quiet(&l);
 
-    /* All that is posted, and a byte */
+    /* As many bytes as the posted buffers hold, and one more */
     size = qvser_posted_size(ivq(&l)) + 1;
     data = stream_put(&l.to_guest, size);
     g_assert_cmpuint(vser_end_write(l.end, data, size), ==, 0);
@@ -1918,8 +1935,8 @@ static void test_full_ring(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * A virtconsole drops what the host does not take at once: a guest that writes
- * to it never waits. While the host reads it is as good as any port.
+ * A virtconsole drops bytes that the host does not take at once, so a guest
+ * that writes never waits. While the host reads, a console loses nothing.
  */
 static void test_console(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -2010,10 +2027,8 @@ static void go_by_closing(Link *l)
 }
 
 /*
- * The host does not read, and what the port has tried to write and will not
- * write again is in the log, once.
- *
- * @arg: what has it give up
+ * The host does not read. Bytes that the port has tried to write, and will not
+ * write again, are in the log once. @arg: why the port gives up
  */
 static void test_port_log(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -2029,9 +2044,9 @@ static void test_port_log(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * The TLS library takes a record even where the socket does not, and has a
- * later write count for it, also where a virtconsole has given that record up:
- * no write may count for more than it is.
+ * The TLS library takes a record even if the socket does not, and a later
+ * write reports its length, even if a virtconsole has given the record up. No
+ * write may report more than its own length.
  */
 static void test_console_tls(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -2050,7 +2065,7 @@ static void test_console_tls(void *obj, void *arg, QGuestAllocator *alloc)
         return;
     }
 
-    /* A console is open at once: what comes through says when TLS is there */
+    /* A console is open at once, so the first byte shows that TLS is ready */
     l.to_guest.limit = 1;
     host_writes(&l);
     finish(&l);
@@ -2174,7 +2189,10 @@ static const VSerCase cases[] = {
       (void *)&quiet_to_stock },
     { "migrate/quiet-to-stock/no-event-idx", test_migrate,
       (void *)&quiet_to_stock, .properties = "event_idx=off" },
-    /* Over virtio-mmio the interrupt is a line, which QEMU counts otherwise */
+    /*
+     * Over virtio-mmio the interrupt is a line, which QEMU counts in another
+     * way
+     */
     { "batches/event-idx", test_batches, .arch = "x86_64" },
     { "batches/no-event-idx", test_batches, .properties = "event_idx=off",
       .arch = "x86_64" },
