@@ -26,7 +26,7 @@
  * Ports on the command line: $ begins what the kind of port is given
  */
 
-/* Open, as is what has the chardev c0 or c1 */
+/* A port with the chardev c0 or c1 is open */
 #define CONSOLE_0(who) \
     "-chardev ringbuf,id=c0 -chardev ringbuf,id=c1 " \
     "-device virtconsole,bus=vser0.0,id=port0,nr=0,chardev=c0,$" who " "
@@ -51,7 +51,7 @@ static void expect_mixed_ports(QVSerDriver *drv)
     vser_expect_add(drv, 3);
 }
 
-/* All that is told of an open console with number 0, from PORT_READY on */
+/* All events of an open console with number 0, from PORT_READY on */
 static void expect_console(QVSerDriver *drv, const VSerKind *kind,
                            const char *who)
 {
@@ -60,7 +60,7 @@ static void expect_console(QVSerDriver *drv, const VSerKind *kind,
     vser_expect_open(drv, 0, true);
 }
 
-/* A port at a time: each is told what it is before the driver goes on */
+/* One port at a time: the driver hears all about a port before it goes on */
 static void test_order(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -88,7 +88,10 @@ static void test_order(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
 }
 
-/* Several ports owed at once, and no buffer: first come, first served */
+/*
+ * Events of several ports are owed, and there is no buffer: first come, first
+ * served
+ */
 static void test_first_come(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -111,7 +114,7 @@ static void test_first_come(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
 }
 
-/* What a driver says of ports that it has not been told of means nothing */
+/* A message of the driver about a port that it was not told of has no effect */
 static void test_unknown_ports(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -141,7 +144,7 @@ static unsigned int count_of(const char *log, const char *what)
     return count;
 }
 
-/* Nor can it fill the log of the user who keeps QEMU's messages */
+/* Nor can such messages fill the log of a user who keeps QEMU's messages */
 static void test_few_words(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -169,7 +172,7 @@ static void test_few_words(void *obj, void *arg, QGuestAllocator *alloc)
     g_unlink(log);
 }
 
-/* A driver that asks again, in the middle, is told from the start */
+/* A driver that asks again, in the middle, gets all events from the start */
 static void test_ask_again(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -193,7 +196,7 @@ static void test_ask_again(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
 }
 
-/* A driver that is told no more than the name gets it cut to its buffer */
+/* If only the name is due, the name is cut to the driver's buffer */
 static void test_cut_name(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -250,7 +253,7 @@ static void test_hotplug(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
 }
 
-/* What a driver has heard of by DEVICE_READY it does not hear of again */
+/* DEVICE_READY does not repeat ports that the driver has been told of */
 static void test_plug_early(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -271,8 +274,8 @@ static void test_plug_early(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * A Linux guest that wakes up sends no DEVICE_READY: it knows its ports from
- * before the reset, says so, and has yet to hear what has changed.
+ * A Linux guest that wakes up sends no DEVICE_READY. The guest knows its ports
+ * from before the reset, sends PORT_READY, and has to hear of all changes.
  */
 static void test_asleep(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -304,7 +307,10 @@ static void test_asleep(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
 }
 
-/* The old port's end comes before the new port that has its number */
+/*
+ * PORT_REMOVE of the old port comes before PORT_ADD of the new port with its
+ * number
+ */
 static void test_replug(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -334,7 +340,9 @@ static void test_replug(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
 }
 
-/* A port that comes and goes while the driver has no buffer never was */
+/*
+ * The driver never hears of a port that comes and goes while it has no buffer
+ */
 static void test_unseen(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -355,8 +363,8 @@ static void test_unseen(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * The guest ejects the controller while the host is connected: what the host
- * does until the port is freed, which takes a moment, leads nowhere
+ * The guest ejects the controller while the host is connected. The port is
+ * freed a moment later. What the host does until then has no effect.
  */
 static void test_eject(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -389,7 +397,7 @@ static void test_eject(void *obj, void *arg, QGuestAllocator *alloc)
  * Connections
  */
 
-/* However often the host side comes and goes, the driver ends with the truth */
+/* The host side comes and goes often. In the end the driver knows the truth. */
 static void test_open_often(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -405,7 +413,7 @@ static void test_open_often(void *obj, void *arg, QGuestAllocator *alloc)
     vser_port_ready(drv, 1);
     vser_expect_name(drv, 1, "plain");
 
-    /* Without a buffer: what is true at last, once */
+    /* Without a buffer: one event, with the last state */
     for (i = 0; i < 100; i++) {
         vser_host_connect(host);
         vser_host_disconnect(host);
@@ -432,8 +440,8 @@ static void test_open_often(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * A connection made before the driver asks is told after the name, and once;
- * what it has asked about an older port does not count
+ * The host connects before the driver sends PORT_READY. The driver is told
+ * once, after the name. A PORT_READY for an older port does not count.
  */
 static void test_open_early(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -466,7 +474,7 @@ static void test_open_early(void *obj, void *arg, QGuestAllocator *alloc)
 
 #define MANY_PORTS  511
 
-/* A console and ports, all of them open */
+/* A console and some ports, all open */
 static void *add_many_ports(GString *cmd_line, void *arg)
 {
     const VSerKind *kind = arg;
@@ -481,7 +489,7 @@ static void *add_many_ports(GString *cmd_line, void *arg)
     return arg;
 }
 
-/* What the driver has heard of such ports since DEVICE_READY */
+/* What the driver has heard of these ports since DEVICE_READY */
 typedef struct Handshake {
     const VSerKind *kind;
     struct {
@@ -493,8 +501,8 @@ typedef struct Handshake {
 } Handshake;
 
 /*
- * Take an event, and do as a kernel's driver does: ask about each port when it
- * is announced. Everything about it has to come once and in order.
+ * Take an event, and do as Linux's driver does: send PORT_READY when a port is
+ * announced. All events of the port have to come once and in order.
  */
 static void take_event(QVSerDriver *drv, Handshake *h)
 {
@@ -555,7 +563,7 @@ static void test_many_ports(void *obj, void *arg, QGuestAllocator *alloc)
 
     for (i = 0; i < ARRAY_SIZE(counts); i++) {
         for (j = 0; j < ARRAY_SIZE(sizes); j++) {
-            /* Of the combinations, a few are enough for every day */
+            /* A few of the combinations are enough for a quick run */
             if (i != j && !g_test_slow()) {
                 continue;
             }
@@ -566,7 +574,7 @@ static void test_many_ports(void *obj, void *arg, QGuestAllocator *alloc)
     }
 }
 
-/* After a reset at any point all is told from the start, and nothing before */
+/* After a reset at any point, the driver gets all events from the start */
 static void test_reset_midway(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -585,7 +593,7 @@ static void test_reset_midway(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
 }
 
-/* What was owed to a driver is not owed to the one that comes after a reset */
+/* Events that were owed before a reset are not owed after the reset */
 static void test_reset_forgets(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -608,7 +616,7 @@ static void test_reset_forgets(void *obj, void *arg, QGuestAllocator *alloc)
     vser_unplug(drv->qts, 2);
 }
 
-/* The same, when it is the machine that is reset */
+/* The same for a reset of the machine */
 static void test_reset_machine(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -687,9 +695,9 @@ static void test_bad_buffers(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * Port 15's first byte, the status of a driver that runs, is written into the
- * register for that, while the device is about to return two buffers. What it
- * does then is no reason to lose one.
+ * The first byte of port 15's message is a running driver's status. It is
+ * written into the status register, while the device is about to return two
+ * buffers. The device must not lose a buffer.
  */
 static void test_register(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -757,7 +765,7 @@ static void test_broken_chains(void *obj, void *arg, QGuestAllocator *alloc)
  * Migration: the guest goes on, and is told the rest
  */
 
-/* With everything told, there is nothing to tell; each side is as it was */
+/* All is told, so nothing is owed; both sides are as they were */
 static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -778,7 +786,7 @@ static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
-/* No port told yet; one of them goes before it is */
+/* No port is told yet; one port goes before it is told */
 static void test_migrate_owed(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -802,7 +810,7 @@ static void test_migrate_owed(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
-/* Some of what there is to tell of one port was told, and none of another */
+/* Some events of one port were told, and none of another port */
 static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -831,7 +839,10 @@ static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
-/* A port unplugged but not yet told: the destination has none */
+/*
+ * A port is unplugged, and the driver is not told yet: the destination has no
+ * such port
+ */
 static void test_migrate_unplugged(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -881,7 +892,7 @@ static void test_migrate_unplugged_there(void *obj, void *arg,
     g_unlink(path);
 }
 
-/* A chardev "host" that a port finds open, or one that it does not */
+/* Add a chardev "host": open for the port, or closed */
 static void add_chardev(QTestState *qts, bool open)
 {
     qtest_qmp_assert_success(qts, "{ 'execute': 'chardev-add', 'arguments': {"
@@ -889,7 +900,7 @@ static void add_chardev(QTestState *qts, bool open)
                              " 'data': {} } } }", open ? "ringbuf" : "null");
 }
 
-/* The host side is there, or gone, at the destination; before, it was not so */
+/* The host side comes, or goes, with the move to the destination */
 static void migrate_connection(QVSerDriver *drv, bool connected)
 {
     QTestState *to = vser_new_destination(NULL, NULL);
@@ -955,7 +966,7 @@ static void test_migrate_connected_early(void *obj, void *arg,
     qtest_quit(to);
 }
 
-/* A handshake of two ports, at another QEMU after each event */
+/* A handshake of two ports; the guest moves to another QEMU after each event */
 static void test_migrate_always(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -976,7 +987,7 @@ static void test_migrate_always(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(drv->qts);
 }
 
-/* Bytes a second; at the slower one the guest's memory takes a minute */
+/* Bytes a second; the guest's memory takes a minute at the slower rate */
 static void limit_bandwidth(QTestState *qts, int limit)
 {
     qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-set-parameters',"
@@ -986,7 +997,7 @@ static void limit_bandwidth(QTestState *qts, int limit)
 #define SLOW    5000
 #define FAST    (1 << 30)
 
-/* The driver and the device work on while memory is under way already */
+/* The driver and the device go on while the memory is moving */
 static void test_migrate_live(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
@@ -1006,7 +1017,9 @@ static void test_migrate_live(void *obj, void *arg, QGuestAllocator *alloc)
         status = vser_migration_status(drv->qts);
     } while (g_str_equal(status, "none") || g_str_equal(status, "setup"));
 
-    /* Of three buffers the last one is filled, and not taken yet */
+    /*
+     * The last one of three buffers is filled, and the driver has not taken it
+     */
     drv->keep = true;
     vser_device_ready(drv);
     vser_expect_add(drv, 0);
@@ -1030,11 +1043,11 @@ static void test_migrate_live(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * Migration to and from a QEMU that remembers nothing of what it owes, and
- * knows of names only
+ * Migration to and from stock QEMU, which does not remember what it owes, and
+ * knows names only
  */
 
-/* There, only a name is left of who port 1 is */
+/* There, the driver knows only the name of port 1 */
 static char *plug_stock(QTestState *qts, const VSerKind *kind)
 {
     char *name = g_strconcat(kind->name, "A", NULL);
@@ -1043,7 +1056,7 @@ static char *plug_stock(QTestState *qts, const VSerKind *kind)
     return name;
 }
 
-/* Port 1 still is that one at @drv->qts, until it is unplugged */
+/* At @drv->qts, port 1 still is the same port, until it is unplugged */
 static void expect_goes_on(QVSerDriver *drv, const char *name)
 {
     vser_expect_nothing(drv);
@@ -1054,7 +1067,7 @@ static void expect_goes_on(QVSerDriver *drv, const char *name)
     vser_expect_nothing(drv);
 }
 
-/* With all told; no more than the name is to tell @drv */
+/* All is told; only the name is to be told to @drv */
 static void migrate_to_stock(QVSerDriver *drv, const VSerKind *kind)
 {
     g_autofree char *name = NULL;
@@ -1117,7 +1130,7 @@ static void test_migrate_from_stock(void *obj, void *arg,
     qtest_quit(to);
 }
 
-/* One side has port 20 besides, and the destination says which it is */
+/* One side has a port 20 too, and the destination names the port */
 static void migrate_other_ports(QVSerDriver *drv, bool source)
 {
     g_autofree char *log = vser_temp_file();
@@ -1144,8 +1157,8 @@ static void test_migrate_less(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * The destination has another max_ports than the source, which has 31. That
- * matters where as many things follow in the stream as there are ports.
+ * The source has max_ports=31, the destination another number. The number
+ * matters where the stream has one item for each port.
  */
 static void migrate_other_max_ports(void *obj, QGuestAllocator *alloc,
                                     const VSerKind *kind, unsigned int max,
@@ -1196,7 +1209,7 @@ static void test_migrate_max_ports_map(void *obj, void *arg,
                             "max_ports is 64, at the source 31");
 }
 
-/* Stock QEMU has no place for what is owed, and says what it could not load */
+/* Stock QEMU has no place for what is owed, and names what it could not load */
 static void test_migrate_stock_refused(void *obj, void *arg,
                                        QGuestAllocator *alloc)
 {
