@@ -20,7 +20,7 @@
 #include "virtio-serial-control-test.h"
 #include "virtio-serial-desc-utils.h"
 
-/* A driver that takes descriptors, and one that is started already */
+/* A driver that takes descriptors: new, and started */
 static QVSerDriver *new_driver(void *obj, QGuestAllocator *alloc)
 {
     return vser_new_driver(obj, alloc, &vser_described);
@@ -36,7 +36,7 @@ static QVSerDriver *start(void *obj, QGuestAllocator *alloc,
  * The feature
  */
 
-/* @arg: whether the device is to offer the feature; nobody takes it */
+/* @arg: whether the device offers the feature; no driver takes it */
 static void test_not_negotiated(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, &vser_plain);
@@ -49,7 +49,7 @@ static void test_not_negotiated(void *obj, void *arg, QGuestAllocator *alloc)
 
 /*
  * A driver without MULTIPORT has one port, which works, and no control queues.
- * The feature means nothing then, even to one that sets up those queues.
+ * The feature has no effect then, even if the driver sets up control queues.
  */
 static void test_without_multiport(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -83,7 +83,7 @@ static void test_without_multiport(void *obj, void *arg, QGuestAllocator *alloc)
     vser_host_free(host);
 }
 
-/* Offered to nobody who could not use it: @arg is not looked at */
+/* The feature is not offered where no driver could use it. @arg is ignored */
 static void test_not_offered(void *obj, void *arg, QGuestAllocator *alloc)
 {
     QVirtioSerial *serial = obj;
@@ -117,7 +117,7 @@ static void test_old_machine(void *obj, void *arg, QGuestAllocator *alloc)
  * Fragments
  */
 
-/* Buffers of one size: those about the size of the message are of interest */
+/* Buffers of one size; sizes about that of the message matter most */
 static void test_fragments(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
@@ -219,7 +219,7 @@ static void test_few_buffers(void *obj, void *arg, QGuestAllocator *alloc)
     }
 }
 
-/* A driver that asks again, in the middle, is told from the start */
+/* A driver that asks again, in the middle, gets all events from the start */
 static void test_ask_again(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
@@ -246,9 +246,9 @@ static void test_ask_again(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * Ports 1 and 2, with all of the second one's descriptor owed and half of the
- * first one's, @blob, told: up to the offset that is returned. The driver has
- * no buffers, and keeps those that come back.
+ * Ports 1 and 2. Half of port 1's descriptor, @blob, is told, and all of port
+ * 2's is owed. The driver has no buffers, and keeps those that come back.
+ * Returns: the offset that port 1's descriptor has reached.
  */
 static uint32_t start_midway(QVSerDriver *drv, const char *first, GBytes *blob,
                              const char *second)
@@ -270,7 +270,7 @@ static uint32_t start_midway(QVSerDriver *drv, const char *first, GBytes *blob,
     return offset;
 }
 
-/* A port that goes with half its descriptor told; the next one starts at 0 */
+/* A port goes with half its descriptor told; the next port's starts at 0 */
 static void test_unplug_midway(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
@@ -356,7 +356,7 @@ static void test_names(void *obj, void *arg, QGuestAllocator *alloc)
 #define LONG_SERIAL "a-serial-number-that-is-longer-than-what-a-name-has-" \
                     "room-for-so-that-it-has-to-be-cut"
 
-/* Names that are alike but for their end get there whole in small buffers */
+/* Names that differ at their end only arrive whole in small buffers */
 static void test_small_buffers(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, &vser_plain);
@@ -391,7 +391,7 @@ static void test_small_buffers(void *obj, void *arg, QGuestAllocator *alloc)
     }
 }
 
-/* A terminal gets no character that it would obey */
+/* A terminal gets no control character */
 static void test_terminal(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start(obj, alloc, 4, LARGE);
@@ -414,7 +414,7 @@ static void test_terminal(void *obj, void *arg, QGuestAllocator *alloc)
     vser_unplug(drv->qts, 1);
 }
 
-/* Whichever comes first, a name that the user gave is the port's */
+/* The name that the user gave is the port's, whichever port comes first */
 static void test_given_name(void *obj, void *arg, QGuestAllocator *alloc)
 {
     assert_property(1, "name", NAME("A#1"));
@@ -422,7 +422,7 @@ static void test_given_name(void *obj, void *arg, QGuestAllocator *alloc)
     assert_property(3, "name", NAME("A#2"));
 }
 
-/* What management software sees is what the driver is told */
+/* QOM properties say what the driver is told */
 static void test_qom(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(GBytes) blob = vser_make_blob("A");
@@ -438,8 +438,8 @@ static void test_qom(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * device_add of port 1 fails, and the message tells the property and its value,
- * nothing is left of the port.
+ * Check that device_add of port 1 fails. The message has the property and its
+ * value, and nothing is left of the port.
  */
 static void refuse(QVSerDriver *drv, const char *desc, const char *property,
                    const char *value)
@@ -447,7 +447,7 @@ static void refuse(QVSerDriver *drv, const char *desc, const char *property,
     QDict *args = qdict_new();
     QDict *error;
     const char *message;
-    /* A message shows no more than the start of a long value */
+    /* A message shows only the start of a long value */
     g_autofree char *shown = g_strndup(value, 80);
 
     qdict_put_str(args, "driver", "virtserialport");
@@ -540,7 +540,7 @@ static char *write_file(GBytes *blob, gsize size, gsize extra)
     return path;
 }
 
-/* The longest blob that there can be: bytes that only its class understands */
+/* The longest possible blob, full of bytes of an unknown class */
 static GBytes *make_longest_blob(void)
 {
     static const uint8_t device[] = {
@@ -604,7 +604,7 @@ static void test_longest(void *obj, void *arg, QGuestAllocator *alloc)
     vser_unplug(drv->qts, 1);
 }
 
-/* A file that QEMU itself could not open */
+/* A file that QEMU itself can't open */
 static void test_fdset(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start(obj, alloc, 4, LARGE);
@@ -714,7 +714,7 @@ static void test_data(void *obj, void *arg, QGuestAllocator *alloc)
  * Migration
  */
 
-/* Half a blob told of one port, and all of another owed after it */
+/* Half the blob of one port is told, and the whole blob of another is owed */
 static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
@@ -736,7 +736,7 @@ static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
-/* @arg: the serial number at the destination, none: no descriptor */
+/* @arg: the serial number at the destination; NULL: no descriptor */
 static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start(obj, alloc, 2, LARGE);
@@ -753,7 +753,7 @@ static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_refused(drv, to, log, "port1");
 }
 
-/* Stock QEMU has no place for what was negotiated, and says so */
+/* Stock QEMU has no place for the negotiated feature, and says so */
 static void test_migrate_stock_refused(void *obj, void *arg,
                                        QGuestAllocator *alloc)
 {

@@ -40,7 +40,7 @@ static void add(VSerEnd *end, QDict *backend)
     qobject_unref(vser_add_chardev(end->qts, end->id, backend));
 }
 
-/* What QEMU says of the chardev; g_free() it */
+/* Returns: QEMU's text about the chardev; g_free() it */
 static char *get_filename(VSerEnd *end)
 {
     QDict *info = qtest_qmp(end->qts, "{ 'execute': 'query-chardev' }");
@@ -93,7 +93,7 @@ static void add_logged(VSerEnd *end)
         " 'data': { 'path': %s } } } }", log, end->path));
 }
 
-/* With what makes it special in @data, which is freed */
+/* @data has the options of the type; @data is freed */
 static void add_inet(VSerEnd *end, QDict *data)
 {
     qdict_put_bool(data, "server", true);
@@ -104,7 +104,7 @@ static void add_inet(VSerEnd *end, QDict *data)
     add(end, qdict_from_jsonf_nofail("{ 'type': 'socket', 'data': %p }", data));
 }
 
-/* What QEMU has made of port 0 */
+/* Returns: the port that QEMU chose for port 0 */
 static uint16_t get_port(VSerEnd *end)
 {
     g_autofree char *filename = get_filename(end);
@@ -150,12 +150,12 @@ static void open_fifos(VSerEnd *end)
 
     g_assert_cmpint(mkfifo(in, 0600), ==, 0);
     g_assert_cmpint(mkfifo(out, 0600), ==, 0);
-    /* Both ways, so that none of us waits for the other */
+    /* Both ways, so that neither side waits for the other */
     end->in = open(out, O_RDWR | O_NONBLOCK);
     end->out = open(in, O_RDWR | O_NONBLOCK);
     g_assert_cmpint(MIN(end->in, end->out), >=, 0);
 #ifdef F_SETPIPE_SZ
-    /* So that more is cut */
+    /* A small buffer, so that more writes are cut */
     fcntl(end->in, F_SETPIPE_SZ, 4096);
 #endif
 }
@@ -266,7 +266,7 @@ static void encode_doubled(VSerEnd *end, const uint8_t *data, size_t len,
     }
 }
 
-/* Ctrl-A is what a mux is told to switch with */
+/* Ctrl-A is the mux's escape character */
 static void encode_mux(VSerEnd *end, const uint8_t *data, size_t len)
 {
     encode_doubled(end, data, len, 0x01);
@@ -367,8 +367,8 @@ static void decode_websocket(VSerEnd *end, GByteArray *data)
 }
 
 /*
- * TLS: a client that openssl has is between us and QEMU. It ends by itself
- * where one of them does.
+ * TLS: openssl's client is between the test and QEMU. The client ends when
+ * either of them ends.
  */
 
 #define PSK_USER    "test"
@@ -524,7 +524,7 @@ void vser_end_wait(VSerEnd *end, bool connected)
         QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "return"), entry) {
             QDict *chardev = qobject_to(QDict, qlist_entry_obj(entry));
 
-            /* One that is over another one does not know */
+            /* A chardev over another chardev does not know */
             if (g_str_has_prefix(qdict_get_str(chardev, "label"), end->id) &&
                 g_str_has_prefix(qdict_get_str(chardev, "filename"),
                                  "disconnected:")) {

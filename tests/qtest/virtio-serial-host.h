@@ -22,13 +22,13 @@ typedef struct VSerBackend {
     /* From bytes to what is written, and back from what was read */
     void (*encode)(VSerEnd *end, const uint8_t *data, size_t len);
     void (*decode)(VSerEnd *end, GByteArray *data);
-    /* QEMU can't read into the guest's buffers: bytes mean more than bytes */
+    /* QEMU can't read into the guest's buffers: it has to look at the bytes */
     bool copies;
-    /* QEMU hands each byte on alone, and loses some for who needs more room */
+    /* QEMU hands over each byte alone, and loses bytes if buffers are larger */
     bool bytewise;
-    /* What the guest writes is in a file as well, "<path>.log" */
+    /* All that the guest writes is also in a log file, "<path>.log" */
     bool logged;
-    /* Returns: why it can't be had with @qts, NULL: it can; g_free() that */
+    /* Returns: why @qts can't have it, for g_free(); NULL if @qts can */
     char *(*missing)(QTestState *qts);
 } VSerBackend;
 
@@ -38,29 +38,29 @@ struct VSerEnd {
     char *id;               /* the chardev's */
     char *dir, *path;       /* for what the chardev needs in the file system */
     int in, out;            /* to read from QEMU and to write to it, or -1 */
-    GPid client;            /* has the connection, and in and out; or 0 */
+    GPid client;            /* the process that has the connection; or 0 */
     int theirs;             /* VSER_PAIR: QEMU's end, as well as QEMU has it */
     bool gone;              /* QEMU has closed its end */
-    unsigned int frames;    /* of a websocket, read so far */
+    unsigned int frames;    /* of a websocket: the bytes read so far */
     GByteArray *read, *written; /* not decoded, not taken by the system yet */
 };
 
-/* All that can carry a stream both ways; the last one has no name */
+/* All backends that carry a stream both ways; the last entry has no name */
 extern const VSerBackend vser_backends[];
 
-/* Those that tests ask for */
+/* Backends that tests ask for */
 extern const VSerBackend *const vser_unix, *const vser_pair;
 
 /*
- * Datagrams: each write is one and each read gets one. Where QEMU is, the first
- * one from there has to tell: vser_end_answer().
+ * Datagrams: a write sends one, a read gets one. QEMU's address is known from
+ * its first datagram: vser_end_answer().
  */
 extern const VSerBackend vser_udp;
 
-/* Returns: the one of that name */
+/* Returns: the backend of that name */
 const VSerBackend *vser_find_backend(const char *name);
 
-/* Skip the case if @backend is not for @qts; returns whether it is not */
+/* Skip the case if @qts can't have @backend. Returns: whether it is skipped */
 bool vser_skip_without_backend(QTestState *qts, const VSerBackend *backend);
 
 /**
@@ -89,8 +89,8 @@ void vser_end_wait(VSerEnd *end, bool connected);
  * @data: for the guest
  * @len: how many bytes
  *
- * Write all that goes at once; what does not is written by later calls, which
- * may have a @len of 0 for that.
+ * Write as many bytes as go at once. Later calls write the rest; a call with a
+ * @len of 0 writes only the rest.
  *
  * Returns: how many bytes, encoded, wait.
  */

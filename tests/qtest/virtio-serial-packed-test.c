@@ -27,7 +27,7 @@
 /* Queues of a device: the control queues, and those of port ID */
 enum { C_IVQ = 2, C_OVQ, IVQ, OVQ, NR_QUEUES };
 
-/* A longer queue than the device offers any */
+/* A longer queue than any that the device offers */
 #define LONGEST     1024
 
 /* For more events than one port has */
@@ -55,7 +55,7 @@ typedef struct Packed {
     VSerEnd *end;
 } Packed;
 
-/* A QEMU that hangs answers nothing any more: then the test ends by this */
+/* A QEMU that hangs answers nothing: the test ends by this timeout */
 static void watch(void)
 {
     alarm(4 * QVSER_TIMEOUT_US / (1000 * 1000));
@@ -115,7 +115,10 @@ static void post(Packed *p, unsigned int index, uint32_t len, uint16_t flags)
     post_at(p, index, p->rings[index].data, len, flags);
 }
 
-/* Virtio 1.3, 2.8.10: does the device want to know of what was posted? */
+/*
+ * Virtio 1.3, 2.8.10: does the device want a notification of the posted
+ * buffers?
+ */
 static bool wants_notification(Packed *p, Ring *ring)
 {
     struct vring_packed_desc_event event;
@@ -130,7 +133,7 @@ static bool wants_notification(Packed *p, Ring *ring)
     case VRING_PACKED_EVENT_FLAG_DESC:
         off_wrap = le16_to_cpu(event.off_wrap);
         off = off_wrap & ~(1 << VRING_PACKED_EVENT_F_WRAP_CTR);
-        /* How many descriptors before the next one that is */
+        /* How many descriptors lie before the next used one */
         age = ring->next - off;
         if (off_wrap >> VRING_PACKED_EVENT_F_WRAP_CTR != ring->wrap) {
             age += ring->vq->size;
@@ -151,7 +154,7 @@ static void kick(Packed *p, unsigned int index)
     ring->kicked = ring->posted;
 }
 
-/* Returns: how many buffers the device has used since this was asked last */
+/* Returns: how many buffers the device has used since the last call */
 static unsigned int reclaim(Packed *p, unsigned int index)
 {
     Ring *ring = &p->rings[index];
@@ -176,7 +179,7 @@ static unsigned int reclaim(Packed *p, unsigned int index)
     }
 }
 
-/* Once the device has done all that it was notified for */
+/* Wait until the device has done all that it was notified for */
 static unsigned int settle_and_reclaim(Packed *p, unsigned int index)
 {
     int i;
@@ -201,7 +204,7 @@ static void send_control(Packed *p, uint32_t id, uint16_t event)
     g_assert_cmpuint(settle_and_reclaim(p, C_OVQ), ==, 1);
 }
 
-/* A @driver with a host at the other end, which both have open */
+/* A port of device @driver, open at both ends */
 static void packed_up(Packed *p, void *obj, QGuestAllocator *alloc,
                       const char *driver, unsigned int size)
 {
@@ -249,8 +252,8 @@ static void packed_cleanup(Packed *p)
 }
 
 /*
- * A driver's error in a queue. The ring stays as it was, but the device has
- * nothing more to do with it, and goes on with all else.
+ * A driver's error in a queue. The ring stays as it was. The device ignores
+ * the ring from then on, and goes on with all other queues.
  */
 static void test_error(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -289,8 +292,8 @@ static void test_empty_table(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * All of a queue that is longer than the one that the device offers, in use at
- * a time. What is written behind an array shows when that is freed.
+ * A queue that is longer than the device offers, all of it in use at a time. A
+ * write behind an array shows when the array is freed.
  */
 static void test_long(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -359,8 +362,8 @@ static unsigned int flood(Packed *p, uint32_t len)
 }
 
 /*
- * The device takes what comes next, in pieces and all around the ring. Returns
- * how much of that the host has read, if it is there.
+ * The device takes the next buffers, in pieces and all around the ring.
+ * Returns: how many bytes the host has read, if there is a host.
  */
 static unsigned int expect_taken(Packed *p, uint8_t byte)
 {
@@ -385,7 +388,7 @@ static unsigned int expect_taken(Packed *p, uint8_t byte)
     return n;
 }
 
-/* A host that does not read goes, and so does all that waits for it */
+/* A host that does not read goes, and its waiting bytes are dropped */
 static void test_gone(void *obj, void *arg, QGuestAllocator *alloc)
 {
     unsigned int size;
@@ -402,7 +405,7 @@ static void test_gone(void *obj, void *arg, QGuestAllocator *alloc)
     packed_cleanup(&p);
 }
 
-/* The same with a port that goes, and another one in its place */
+/* The same with a port that goes, and another port in its place */
 static void test_replug(void *obj, void *arg, QGuestAllocator *alloc)
 {
     unsigned int size;
@@ -494,7 +497,7 @@ static const VSerCase cases[] = {
 
 static void register_virtio_serial_packed_test(void)
 {
-    /* How long a queue is can be told to virtio-pci only, as it is here */
+    /* Only virtio-pci can be told the length of a queue */
     if (g_str_equal(qtest_get_arch(), "x86_64")) {
         vser_add_cases("packed", cases, ARRAY_SIZE(cases));
     }

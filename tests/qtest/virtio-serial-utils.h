@@ -13,7 +13,7 @@
 #include "libqos/virtio-serial.h"
 #include "libqos/virtio-serial-driver.h"
 
-/* A buffer that holds whatever a port usually has to say */
+/* The size of a buffer that holds each event of a usual port */
 #define LARGE               4096
 
 /* On the command line: port @nr as "port<nr>", with more properties */
@@ -22,22 +22,23 @@
     properties " "
 
 /*
- * How the user tells a port who it is, and how the device tells the driver,
- * between PORT_READY and PORT_OPEN. Who that is, is a short word.
+ * A kind of port has an identity, a short word. A kind says how the user gives
+ * a port its identity, and how the device tells the driver the identity,
+ * between PORT_READY and PORT_OPEN.
  */
 typedef struct VSerKind {
-    /* Features of a console that the driver has to take to be told all */
+    /* Features that the driver has to take to be told the identity */
     uint64_t features;
-    /* Properties on the command line, up to the word, which ends them */
+    /* Properties on the command line; the word follows them */
     const char *option;
-    /* The name that the port gets, up to the word, which ends it */
+    /* The port's name; the word follows it */
     const char *name;
     /* Plug a port as "port<id>", with @chardev unless that is NULL */
     void (*plug)(QTestState *qts, uint32_t id, const char *who,
                  const char *chardev);
     /*
-     * This has to be the next event about a port that is @who. @told, 0 at
-     * first, is how much was told before; returns whether that was all.
+     * Check that @ev is the next event about a port with identity @who. @told,
+     * 0 at first, is how much was told before. Returns: whether that was all.
      */
     bool (*check)(const QVSerEvent *ev, const char *who, uint32_t *told);
 } VSerKind;
@@ -50,32 +51,32 @@ extern const VSerKind vser_plain;
  */
 
 /*
- * Returns: a driver of @obj, which is a QVirtioSerial, in the global QEMU, for
- * ports of @kind
+ * Returns: a driver of the QVirtioSerial @obj in the global QEMU, for ports of
+ * @kind
  */
 QVSerDriver *vser_new_driver(void *obj, QGuestAllocator *alloc,
                              const VSerKind *kind);
 
-/* (Re)start @drv and post @count buffers of @len bytes; nothing is said yet */
+/* (Re)start @drv and post @count buffers of @len bytes; send no message yet */
 void vser_restart(QVSerDriver *drv, unsigned int count, uint32_t len);
 
 /* Both of the above */
 QVSerDriver *vser_start(void *obj, QGuestAllocator *alloc,
                         const VSerKind *kind, unsigned int count, uint32_t len);
 
-/* Say that the driver is there, knows port @id, and has it open */
+/* Send DEVICE_READY, and for port @id PORT_READY and PORT_OPEN */
 void vser_device_ready(QVSerDriver *drv);
 void vser_port_ready(QVSerDriver *drv, uint32_t id);
 void vser_port_open(QVSerDriver *drv, uint32_t id);
 
 /*
- * Where in memory the device's own status register is, for a buffer that is
- * there. Skip the case where that is not known; returns 0 then.
+ * Returns: the address of the device's own status register, for a buffer at
+ * that place. If the address is not known, skip the case and return 0.
  */
 uint64_t vser_status_register(QVSerDriver *drv);
 
 /*
- * The device: each waits for the next event and takes no other
+ * The device: each function waits for the next event, and takes no other event
  */
 
 void vser_expect_add(QVSerDriver *drv, uint32_t id);
@@ -86,23 +87,23 @@ void vser_expect_open(QVSerDriver *drv, uint32_t id, bool open);
 /* @name with its NUL, as much of it as the buffer holds */
 void vser_expect_name(QVSerDriver *drv, uint32_t id, const char *name);
 
-/* The same, for an event that was taken already */
+/* The same for an event that was taken already */
 void vser_check_name(const QVSerEvent *ev, const char *name);
 
-/* All that a port of @kind says of itself */
+/* All events of a port of @kind after PORT_READY */
 void vser_expect_identity(QVSerDriver *drv, const VSerKind *kind, uint32_t id,
                           const char *who);
 
-/* No event until the device has done all that it was asked for */
+/* Check that no event comes until the device has done all its work */
 void vser_expect_nothing(QVSerDriver *drv);
 
-/* From DEVICE_READY on: one port of @kind, not open */
+/* All events from DEVICE_READY on: one port of @kind, not open */
 void vser_expect_only_port(QVSerDriver *drv, const VSerKind *kind, uint32_t id,
                            const char *who);
 
 /*
- * The device has stopped, whatever else it gets, and works after a reset; its
- * only port is number 1 and "A"
+ * Check that the device has stopped, that it ignores all messages, and that it
+ * works after a reset. Its only port has number 1 and identity "A".
  */
 void vser_expect_broken(QVSerDriver *drv, const VSerKind *kind);
 
@@ -137,39 +138,42 @@ void vser_host_disconnect(VSerHost *host);
  */
 
 /*
- * Variables that name a QEMU without the changes that are tested, as they name
- * one for migration-test
+ * Environment variables that name a QEMU without the tested changes;
+ * migration-test has the same variables
  */
 #define STOCK_SRC   "QTEST_QEMU_BINARY_SRC"
 #define STOCK_DST   "QTEST_QEMU_BINARY_DST"
 
-/* A machine type that such a QEMU has, and that is older than the changes */
+/* A machine type of such a QEMU that is older than the changes */
 #define OLD_MACHINE "-machine type=pc-i440fx-9.2 "
 
-/* Skip the case unless the environment has @var; returns whether it has not */
+/*
+ * Skip the case if the environment lacks @var. Returns: whether @var is absent
+ */
 bool vser_skip_without(const char *var);
 
 /*
- * Start the QEMU that the environment variable @var names, NULL: this one. The
- * other one waits for the guest, and its stderr goes into @log if given.
+ * Start the QEMU that the environment variable @var names, or this QEMU if
+ * @var is NULL. The new QEMU waits for the guest; its stderr goes into @log,
+ * if given.
  */
 QTestState *vser_start_qemu(const char *var, const char *args);
 QTestState *vser_new_destination(const char *var, const char *log);
 
-/* A file, as for a destination's messages; the caller removes it */
+/* Make a file, as for a destination's messages; the caller removes the file */
 char *vser_temp_file(void);
 
 /*
- * Move the guest by way of a file, and have the driver go on there; returns
- * whether @to has taken it
+ * Move the guest by way of a file, and have the driver go on at @to. Returns:
+ * whether @to has taken the guest
  */
 bool vser_migrate(QVSerDriver *drv, QTestState *to);
 
-/* @to, which has messages in @log, does not take the guest and says @why */
+/* Check that @to, with messages in @log, refuses the guest and says @why */
 void vser_expect_refused(QVSerDriver *drv, QTestState *to, const char *log,
                          const char *why);
 
-/* Parts of the above, for a migration that goes on beside the test */
+/* Parts of the above, for a migration that runs beside the test */
 void vser_expect_last_words(QTestState *to, const char *log, const char *why);
 void vser_migrate_out(QTestState *from, const char *uri);
 void vser_migrate_in(QTestState *to, const char *uri);
@@ -196,13 +200,16 @@ typedef struct VSerCase {
     const char *properties;
     const char *ports;
     QOSBeforeTest before;
-    /* Of interest with a legacy driver as well */
+    /* the case is run with a legacy driver too */
     bool legacy;
-    /* For one target only, NULL: for all */
+    /* for this target only; NULL: for all targets */
     const char *arch;
 } VSerCase;
 
-/* Add @cases as "@group/...", and as "@group-legacy/..." where of interest */
+/*
+ * Add @cases as "@group/...", and those for a legacy driver as "@group-
+ * legacy/..."
+ */
 void vser_add_cases(const char *group, const VSerCase *cases, size_t count);
 
 #endif /* TESTS_VIRTIO_SERIAL_UTILS_H */

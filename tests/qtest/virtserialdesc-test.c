@@ -20,20 +20,20 @@
 #include "libqos/virtio-serial.h"
 #include "virtio-serial-desc-utils.h"
 
-/* The port that is read, as the device's and the command line's "reader" */
+/* The port that is read: the device "reader" of the command line */
 #define READER_ID   5
 #define READER      "-device virtserialdesc,bus=vser0.0,id=reader,nr=5 "
 
-/* Ends a snapshot in the place of a port's number */
+/* Stands for a port's number in the record that ends a snapshot */
 #define END         UINT32_MAX
 
 typedef struct Reader {
     QVSerDriver *drv;
     uint32_t id;
-    /* How many buffers the device is to have, and how large */
+    /* How many buffers the device is to have, and their size */
     unsigned int count;
     uint32_t room;
-    /* What was read and not looked at yet */
+    /* Bytes that were read and not looked at yet */
     GByteArray *got;
 } Reader;
 
@@ -62,8 +62,8 @@ static Reader *reader_open(QVSerDriver *drv, uint32_t id, unsigned int count,
 }
 
 /*
- * A driver of a stock guest, ready, that can read from the ports. Other cases
- * get a QEMU of their own: here the command line's ports do not stay.
+ * A ready driver of a stock guest, which can read from the ports. The case
+ * changes the ports of the command line: other cases have a QEMU of their own.
  */
 static QVSerDriver *start_stock(void *obj, QGuestAllocator *alloc)
 {
@@ -119,7 +119,7 @@ static void expect_blob(Reader *r, GBytes *blob)
     g_byte_array_remove_range(r->got, 0, 8 + length);
 }
 
-/* Port @id has what desc=1209:0001,desc-serial=@serial makes */
+/* Port @id has the blob of desc=1209:0001,desc-serial=@serial */
 static void expect_desc(Reader *r, uint32_t id, const char *serial)
 {
     g_autoptr(GBytes) blob = vser_make_blob(serial);
@@ -139,7 +139,7 @@ static void expect_gone(Reader *r, uint32_t id)
     expect_header(r, id, VIRTIO_CONSOLE_PORT_REMOVE);
 }
 
-/* There is nothing more to read, with buffers enough */
+/* There is nothing more to read, even with enough buffers */
 static void expect_silence(Reader *r)
 {
     refill(r);
@@ -179,7 +179,7 @@ static void assert_name(const char *id, const char *name)
     qobject_unref(response);
 }
 
-/* The lowest number that is free, whoever has the others */
+/* The lowest free number, whichever port has the others */
 static void test_names(void *obj, void *arg, QGuestAllocator *alloc)
 {
     QTestState *qts = global_qtest;
@@ -197,7 +197,7 @@ static void test_names(void *obj, void *arg, QGuestAllocator *alloc)
     vser_unplug(qts, 1);
 }
 
-/* The number is the machine's, not the controller's */
+/* The number is unique in the machine, not in the controller */
 static void test_names_elsewhere(void *obj, void *arg, QGuestAllocator *alloc)
 {
     QTestState *qts = global_qtest;
@@ -228,7 +228,7 @@ static void test_refused(void *obj, void *arg, QGuestAllocator *alloc)
           "the name org.qemu.virtio-serial-desc.K that it gets; expected no "
           "name" },
         { "{ 'desc': '1209:0001' }", "desc='1209:0001'" NO_DESC },
-        /* What is wrong with a value is not looked for */
+        /* The property is refused; its value is not looked at */
         { "{ 'desc': '1209:1' }", "desc='1209:1'" NO_DESC },
         { "{ 'desc-serial': 'A1' }", "desc-serial='A1'" NO_DESC },
         { "{ 'desc-class': 'vendor', 'desc': '1209:0001' }",
@@ -254,7 +254,7 @@ static void test_refused(void *obj, void *arg, QGuestAllocator *alloc)
     }
 }
 
-/* What the guest writes leads nowhere, and the buffer comes back */
+/* Bytes that the guest writes are discarded, and the buffer comes back */
 static void test_written(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -274,7 +274,7 @@ static void test_written(void *obj, void *arg, QGuestAllocator *alloc)
     "-device virtserialport,bus=vser0.0,nr=2,name=plain " \
     DESCRIBED(3, "C") DESCRIBED(1, "A")
 
-/* A port of another controller, which is none of this one's business */
+/* A port of another controller has no record here */
 static void *add_elsewhere(GString *cmd_line, void *arg)
 {
     g_string_append_printf(cmd_line, " -device virtio-serial-%s,id=other "
@@ -296,7 +296,7 @@ static void test_snapshot(void *obj, void *arg, QGuestAllocator *alloc)
     expect_silence(r);
 }
 
-/* To say that it is open says nothing new, to open it again does */
+/* A second PORT_OPEN starts no snapshot; closing and opening does */
 static void test_reopen(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -317,7 +317,7 @@ static void test_reopen(void *obj, void *arg, QGuestAllocator *alloc)
     expect_gone(r, 2);
 }
 
-/* The end of the record is not part of what is read after that */
+/* After the port was opened again, no rest of the old record is read */
 static void test_reopen_midway(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -334,7 +334,7 @@ static void test_reopen_midway(void *obj, void *arg, QGuestAllocator *alloc)
     expect_silence(r);
 }
 
-/* @arg: the size of the only buffer that there is */
+/* @arg: the size of the only buffer */
 static void test_tiny(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -420,7 +420,7 @@ static void test_live(void *obj, void *arg, QGuestAllocator *alloc)
     expect_silence(r);
 }
 
-/* A reader without buffers hears of what is, not of all that was */
+/* A reader without buffers hears the present state, not all changes */
 static void test_slow(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -448,7 +448,7 @@ static void test_slow(void *obj, void *arg, QGuestAllocator *alloc)
     expect_silence(r);
 }
 
-/* A record that was begun comes to its end, then that of its port is told */
+/* A record that was begun comes to its end; then the end of its port is told */
 static void test_midway(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -465,7 +465,7 @@ static void test_midway(void *obj, void *arg, QGuestAllocator *alloc)
     expect_silence(r);
 }
 
-/* A port goes, and what takes its number goes before its record is begun */
+/* A port goes; the port that takes its number goes before its record begins */
 static void test_half_gone(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -485,8 +485,8 @@ static void test_half_gone(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * While a snapshot is under way, what it has passed is told after its end, and
- * what it comes to is told as it is then.
+ * A port changes during a snapshot. If the snapshot has passed the port, the
+ * change is told after the end. Otherwise the snapshot has the new state.
  */
 static void test_in_snapshot(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -495,7 +495,7 @@ static void test_in_snapshot(void *obj, void *arg, QGuestAllocator *alloc)
 
     vser_plug_described(drv->qts, 4, "unseen");
     expect_desc(r, 1, "A");
-    /* Now it is in the middle of port 2 */
+    /* The snapshot is in the middle of port 2 now */
     need(r, 1);
     vser_unplug(drv->qts, 1);
     vser_unplug(drv->qts, 4);
@@ -523,14 +523,14 @@ static void test_two_readers(void *obj, void *arg, QGuestAllocator *alloc)
     expect_gone(r, 1);
     expect_gone(other, 1);
 
-    /* One goes while it is read; the other one stays */
+    /* One reader goes while it is read; the other reader stays */
     qtest_qmp_device_del(drv->qts, "other");
     vser_plug_described(drv->qts, 1, "new");
     expect_desc(r, 1, "new");
     expect_silence(r);
 }
 
-/* One goes in the middle of a record; another one takes its number */
+/* A reader goes in the middle of a record; another takes its number */
 static void test_next_reader(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -551,14 +551,14 @@ static void test_next_reader(void *obj, void *arg, QGuestAllocator *alloc)
  * Buffers that are registers of the device
  */
 
-/* QEMU is to end where GLib would go on with a message */
+/* QEMU ends where GLib would print a message and go on */
 static void *add_fatal_criticals(GString *cmd_line, void *arg)
 {
     g_setenv("G_DEBUG", "fatal-criticals", true);
     return arg;
 }
 
-/* The status of a driver that runs is written, by which the device goes on */
+/* The buffer writes a running driver's status, so the device goes on */
 static void test_register(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -581,7 +581,7 @@ static void test_register(void *obj, void *arg, QGuestAllocator *alloc)
     expect_silence(r);
 }
 
-/* A 0 is written, which resets the device */
+/* The buffer writes a 0, which resets the device */
 static void test_register_reset(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -652,7 +652,7 @@ static void test_stopped(void *obj, void *arg, QGuestAllocator *alloc)
  * Migration
  */
 
-/* In the middle of a record, with more to come, and changes to tell */
+/* In the middle of a record, with more records and changes to come */
 static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -676,7 +676,7 @@ static void test_migrate_midway(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
-/* With all told; the port that was plugged second is now the first */
+/* All is told; the port that was plugged second is now the first */
 static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start_stock(obj, alloc);
@@ -705,9 +705,9 @@ static void test_migrate_settled(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * The most that can be pending: a chunk less one byte, to which is added what
- * the reader has yet to hear of port 3, and no buffer for any of it after all.
- * @arg: whether that is also the end of the port that was there before
+ * The most that can be pending: a chunk less one byte, then the records of
+ * port 3, and no buffer for them. @arg: whether the end of an older port 3 is
+ * among the records
  */
 static void test_migrate_most(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -739,7 +739,7 @@ static void test_migrate_most(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
-/* A destination with another number of ports */
+/* A destination with another max_ports */
 static void test_migrate_max_ports(void *obj, void *arg,
                                    QGuestAllocator *alloc)
 {
@@ -755,7 +755,7 @@ static void test_migrate_max_ports(void *obj, void *arg,
                         "max_ports is 30, at the source 31");
 }
 
-/* A stream from someone who means ill: numbers that QEMU would not send */
+/* A hostile stream: numbers that QEMU would not send */
 static void test_migrate_hostile(void *obj, void *arg, QGuestAllocator *alloc)
 {
 #define SUBSECTION "virtio-console-device/descriptor-ports"
