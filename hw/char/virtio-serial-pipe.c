@@ -14,37 +14,37 @@
 #include "hw/virtio/virtio-serial.h"
 
 /*
- * To get a buffer ready and then put it back costs more than to copy what is
- * in a small one. So no more of them are taken from the ring than the other
- * side is likely to use: what it used the last time, or twice as much if it
- * used all that there was, within these limits.
+ * To prepare a buffer and put it back costs more than to copy a few bytes. So
+ * the port takes only as many buffers as the other side is likely to use: as
+ * many bytes as it used the last time, or twice as many if it used all of
+ * them. These are the limits of that goal, in bytes.
  */
 #define GOAL_MIN    (4 * KiB)
 #define GOAL_MAX    (1 * MiB)
 
-/* Buffers, and segments of them, that are handed to a system call at a time */
+/* The most buffers, and the most segments, that a system call gets at a time */
 #define BATCH_MAX   256
 
-/* Segments of the guest's buffers that are lent at a time, or a buffer more */
+/* The most segments that are lent at a time; the last buffer may go beyond */
 #define LEND_SEGMENTS   256
 
 /*
- * How many segments of buffers, and bytes, a port handles in a turn before the
- * main loop has one: of either the guest can have more ready than are done in
- * a second.
+ * A turn: the most segments and bytes that a port handles before it gives way
+ * to the main loop. The guest may have more ready than can be done in a
+ * second.
  */
 #define TURN_SEGMENTS   4096
 #define TURN_BYTES      (8 * MiB)
 
-/* Of @offered bytes @used were of use */
+/* The other side used @used of @offered bytes: adapt the goal */
 static void pipe_move_goal(size_t *goal, size_t offered, size_t used)
 {
     *goal = MIN(MAX(used < offered ? used : 2 * *goal, GOAL_MIN), GOAL_MAX);
 }
 
 /*
- * Is there a buffer in @vq? Of a device that needs a reset there is none,
- * though its ring may be as full as before.
+ * Is there a buffer in @vq? A device that needs a reset has none, though its
+ * ring may be full.
  */
 static bool pipe_has_buffers(VirtIOSerialPort *port, VirtQueue *vq)
 {
@@ -53,8 +53,8 @@ static bool pipe_has_buffers(VirtIOSerialPort *port, VirtQueue *vq)
 }
 
 /*
- * virtqueue_pop() of a queue that may be empty, as it is each time that all is
- * taken: that function is dear even then where its arrays are cleared first
+ * virtqueue_pop() of a queue that may be empty. For an empty queue,
+ * virtqueue_pop() is expensive if the compiler clears its arrays first.
  */
 static void *pipe_pop(VirtIOSerialPort *port, VirtQueue *vq, size_t size)
 {
@@ -62,13 +62,12 @@ static void *pipe_pop(VirtIOSerialPort *port, VirtQueue *vq, size_t size)
 }
 
 /*
- * Does the guest have to tell of the buffers that it adds to @vq?
- *
- * With VIRTIO_RING_F_EVENT_IDX it is asked to tell of one certain buffer. In a
- * split ring to take buffers out asks for the next one, but not in a packed
- * ring: whoever takes all would have to ask again each time, and who the guest
- * is migrated to may not know that. There the guest is never asked for less
- * than all.
+ * Ask the guest to notify of buffers that it adds to @vq, or not to notify.
+ * With VIRTIO_RING_F_EVENT_IDX, the device asks for a notification of one
+ * certain buffer. In a split ring, taking a buffer out asks for the next one.
+ * In a packed ring it does not: the device would have to ask again each time,
+ * and the QEMU to which the guest migrates may not know that. So with a packed
+ * ring the guest notifies of each buffer.
  */
 static void pipe_set_notification(VirtIOSerialPort *port, VirtQueue *vq,
                                   bool enable)
@@ -104,7 +103,7 @@ static bool pipe_turn_is_over(const Turn *turn)
                               turn->bytes >= TURN_BYTES);
 }
 
-/* The next element of what the guest has sent, as a part of @turn */
+/* Take the next element that the guest has sent, and count it in @turn */
 static VirtQueueElement *pipe_next_elem(VirtIOSerialPort *port, Turn *turn)
 {
     VirtQueueElement *elem = pipe_pop(port, port->ovq, sizeof(*elem));
@@ -121,19 +120,19 @@ typedef struct Batch {
     struct iovec iov[BATCH_MAX];
     unsigned int nr_iov;
     size_t size;
-    /* where in the first element the batch begins */
+    /* where the batch begins in the first element */
     unsigned int first_iov;
     size_t first_offset;
 } Batch;
 
-/* That is as much as a system call is given */
+/* Does the batch have as much as a system call gets? */
 static bool pipe_batch_is_full(const Batch *batch)
 {
     return batch->nr_iov == BATCH_MAX || batch->nr_elems == BATCH_MAX ||
            batch->size >= GOAL_MAX;
 }
 
-/* Have what is to be sent of @elem in @batch, as much as there is room for */
+/* Add the rest of @elem to @batch, as much as there is room for */
 static void pipe_add_elem(Batch *batch, VirtQueueElement *elem)
 {
     unsigned int i = batch->nr_elems ? 0 : batch->first_iov;
@@ -142,7 +141,7 @@ static void pipe_add_elem(Batch *batch, VirtQueueElement *elem)
     for (; i < elem->out_num && !pipe_batch_is_full(batch); i++, offset = 0) {
         struct iovec *iov = &batch->iov[batch->nr_iov];
 
-        /* Of a longer segment there is a piece, and the batch is full */
+        /* A longer segment is cut, and the batch is full */
         iov->iov_base = (uint8_t *)elem->out_sg[i].iov_base + offset;
         iov->iov_len = MIN(elem->out_sg[i].iov_len - offset, GOAL_MAX);
         batch->size += iov->iov_len;
@@ -152,8 +151,8 @@ static void pipe_add_elem(Batch *batch, VirtQueueElement *elem)
 }
 
 /*
- * Take what the ring holds, up to @goal bytes or the end of @turn, with what is
- * left of port->elem
+ * Take the rest of port->elem, and then elements of the ring, up to @goal
+ * bytes or the end of @turn
  */
 static void pipe_get_batch(VirtIOSerialPort *port, Batch *batch, size_t goal,
                            Turn *turn)
@@ -177,7 +176,7 @@ static void pipe_get_batch(VirtIOSerialPort *port, Batch *batch, size_t goal,
     }
 }
 
-/* @size bytes of @batch, from @offset on, go nowhere: for who keeps a log */
+/* Report @size dropped bytes of @batch, from @offset on, for a log */
 static void pipe_tell_dropped(VirtIOSerialPort *port, Batch *batch,
                               size_t offset, size_t size)
 {
@@ -191,9 +190,9 @@ static void pipe_tell_dropped(VirtIOSerialPort *port, Batch *batch,
 }
 
 /*
- * Give the elements back of which all is done when @size bytes are, keep the
- * one that is done in part as port->elem, and put the others back. Returns
- * whether the guest has to be told.
+ * The first @size bytes of @batch are done. Give the finished elements back to
+ * the guest, keep an element that is done in part as port->elem, and put the
+ * others back into the ring. Returns whether the guest has to be notified.
  */
 static bool pipe_put_batch(VirtIOSerialPort *port, Batch *batch, size_t size)
 {
@@ -218,12 +217,12 @@ static bool pipe_put_batch(VirtIOSerialPort *port, Batch *batch, size_t size)
         }
         virtqueue_fill(port->ovq, elem, 0, done);
     }
-    /* A packed ring must not be flushed of nothing */
+    /* A packed ring must not be flushed of 0 elements */
     if (done) {
         virtqueue_flush(port->ovq, done);
     }
 
-    /* Nothing is begun where no byte is taken, but for what was so before */
+    /* Without a byte taken, only an element that was begun before is begun */
     kept = done;
     if (done < batch->nr_elems && (idx || offset)) {
         port->elem = batch->elem[kept++];
@@ -234,8 +233,8 @@ static bool pipe_put_batch(VirtIOSerialPort *port, Batch *batch, size_t size)
         pipe_unpop(port->ovq, batch->elem[i - 1]);
     }
     /*
-     * After the guest has its buffers back: one that polls for them takes them
-     * meanwhile, and needs no notification.
+     * Free memory only after the guest has its buffers back: a guest that
+     * polls takes the buffers meanwhile, and needs no notification.
      */
     for (i = 0; i < done; i++) {
         g_free(batch->elem[i]);
@@ -244,8 +243,8 @@ static bool pipe_put_batch(VirtIOSerialPort *port, Batch *batch, size_t size)
 }
 
 /*
- * What have_data() has refused will not be handed to it again. Returns whether
- * the guest has to be told of empty buffers.
+ * The bytes that have_data() has refused will not be offered again. Returns
+ * whether the guest has to be notified, of empty buffers.
  */
 static bool pipe_drop_refused(VirtIOSerialPort *port)
 {
@@ -262,8 +261,9 @@ static bool pipe_drop_refused(VirtIOSerialPort *port)
 }
 
 /*
- * Give back what was begun and what the ring holds, no more than it can hold at
- * a time, until @turn is over. Returns whether the guest has to be told.
+ * Give back the element that was begun, and the elements of the ring, until
+ * @turn is over, but no more than the ring can hold at a time. Returns whether
+ * the guest has to be notified.
  */
 static bool pipe_discard(VirtIOSerialPort *port, Turn *turn)
 {
@@ -288,8 +288,8 @@ static bool pipe_discard(VirtIOSerialPort *port, Turn *turn)
 }
 
 /*
- * A guest that is stopped may have been migrated, and what it holds is for its
- * new place to send; set_status() comes back if it was not.
+ * A stopped guest may have been migrated, and then the destination sends what
+ * is in the ring. If the guest goes on here, set_status() comes back.
  */
 static bool pipe_can_send(VirtIOSerialPort *port)
 {
@@ -297,7 +297,7 @@ static bool pipe_can_send(VirtIOSerialPort *port)
            !port->throttled;
 }
 
-/* Nobody is there for what the guest sends, and nobody is expected */
+/* The host is absent, and no host is expected for what the guest has sent */
 static bool pipe_can_discard(VirtIOSerialPort *port)
 {
     return VIRTIO_DEVICE(port->vser)->vm_running && !port->host_connected &&
@@ -306,7 +306,7 @@ static bool pipe_can_discard(VirtIOSerialPort *port)
 
 /*
  * Send what the ring holds, until @turn is over. Returns whether the guest has
- * to be told.
+ * to be notified.
  */
 static bool pipe_send_batches(VirtIOSerialPort *port, Turn *turn)
 {
@@ -329,7 +329,7 @@ static bool pipe_send_batches(VirtIOSerialPort *port, Turn *turn)
         port->pipe.to_host += sent;
         pipe_move_goal(&port->pipe.send_goal, batch.size, sent);
         if (!port->host_connected) {
-            /* The other end has gone, and with it all that was meant for it */
+            /* The host has gone: drop the rest */
             pipe_tell_dropped(port, &batch, sent, batch.size - sent);
             any |= pipe_put_batch(port, &batch, SIZE_MAX);
             virtio_serial_control_port_lost(port);
@@ -337,7 +337,7 @@ static bool pipe_send_batches(VirtIOSerialPort *port, Turn *turn)
             any |= pipe_put_batch(port, &batch, sent);
             port->pipe.refused = batch.size - sent;
         } else {
-            /* What have_data() did not take it has dropped */
+            /* have_data() has dropped what it did not take */
             any |= pipe_put_batch(port, &batch, batch.size);
         }
     }
@@ -350,7 +350,10 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port)
     bool any = false, more;
 
     do {
-        /* What the guest adds meanwhile is seen without its telling */
+        /*
+         * The loop sees what the guest adds meanwhile: no notification is
+         * needed
+         */
         pipe_set_notification(port, port->ovq, false);
         any |= pipe_send_batches(port, &turn);
         if (pipe_can_discard(port)) {
@@ -378,7 +381,7 @@ void virtio_serial_pipe_discard(VirtIOSerialPort *port)
         return;
     }
     any = pipe_discard(port, &turn);
-    /* What came before the guest could know that it has to tell */
+    /* Buffers may have come before the guest knew that it has to notify */
     pipe_set_notification(port, port->ovq, true);
     any |= pipe_discard(port, &turn);
     if (any) {
@@ -414,7 +417,7 @@ bool virtio_serial_pipe_has_room(VirtIOSerialPort *port)
     if (!pipe_has_buffers(port, port->ivq)) {
         pipe_set_notification(port, port->ivq, true);
     }
-    /* A buffer may have come before the guest could know */
+    /* A buffer may have come before the guest knew that it has to notify */
     return pipe_has_buffers(port, port->ivq);
 }
 
@@ -424,9 +427,9 @@ void virtio_serial_pipe_set_running(VirtIOSerialPort *port, bool running)
         pipe_set_notification(port, port->ivq, true);
     } else if (!port->pipe.running) {
         /*
-         * Not each time that the driver writes its status: a bottom half that
-         * the guest starts would have to be among the events of a replay. That
-         * the user goes on is not among them either.
+         * Only when the machine goes on, not each time that the driver writes
+         * its status: record/replay would have to record a bottom half that
+         * the guest starts. It does not record that the user goes on.
          */
         qemu_bh_schedule(port->bh);
     }
@@ -465,7 +468,7 @@ size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
     return offset;
 }
 
-/* Put what was lent and is not given back yet into the ring again */
+/* Put the lent elements that are not given back into the ring again */
 static void pipe_take_back(VirtIOSerialPort *port)
 {
     VirtIOSerialLent *lent;
@@ -477,9 +480,9 @@ static void pipe_take_back(VirtIOSerialPort *port)
 }
 
 /*
- * Add @sg to the @count of @iov; to the last one, if it begins where that ends:
- * the fewer the system call is given, the better. Returns whether there was
- * room.
+ * Add @sg to the @count entries of @iov. If @sg begins where the last entry
+ * ends, the two are joined: a system call is faster with fewer entries.
+ * Returns whether there was room.
  */
 static bool pipe_add_segment(struct iovec *iov, size_t *count, size_t max,
                              const struct iovec *sg)
@@ -511,9 +514,9 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
         return 0;
     }
     /*
-     * To take buffers out asks the guest to tell of the next one, and to put
-     * them back does not ask it to be quiet again. Whoever borrows does not
-     * wait for more buffers before it finds none.
+     * Taking buffers out asks the guest to notify of the next one, and putting
+     * them back does not take that back. The backend that borrows waits for
+     * buffers only after it has found none.
      */
     if (virtio_queue_get_notification(port->ivq)) {
         pipe_set_notification(port, port->ivq, false);
@@ -527,7 +530,9 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
             break;
         }
         segments += lent->elem.in_num + lent->elem.out_num;
-        /* Of one that has more segments than fit in all, what fits will do */
+        /*
+         * If the first buffer has more segments than fit, lend those that fit
+         */
         if (count && lent->elem.in_num > max - count) {
             pipe_unpop(port->ivq, &lent->elem);
             break;

@@ -20,19 +20,19 @@ typedef struct VirtIOSerialPort VirtIOSerialPort;
 typedef struct VirtIOSerialLent VirtIOSerialLent;
 
 typedef struct VirtIOSerialPipe {
-    /* Counters, in bytes; what was copied went one way or the other */
+    /* Counters, in bytes; copied counts both ways */
     uint64_t to_guest, to_host, copied;
-    /* How many bytes are worth getting ready at a time */
+    /* How many bytes are worth preparing at a time */
     size_t lend_goal, send_goal;
-    /* What came with a migration is for a host that is not here yet */
+    /* The ring came with a migration, for a host that is not here yet */
     bool waits;
-    /* The host has gone while the machine was stopped: to be seen to */
+    /* The host went while the machine was stopped; the ring is lost */
     bool lost;
-    /* So many bytes, the next ones, were handed over and not taken */
+    /* How many of the next bytes were handed over and refused */
     size_t refused;
-    /* The machine ran when virtio_serial_pipe_set_running() was told last */
+    /* The machine ran at the last virtio_serial_pipe_set_running() */
     bool running;
-    /* Buffers of the guest's that the backend has just now, and their size */
+    /* The guest's buffers that are lent now, and their size in bytes */
     QTAILQ_HEAD(, VirtIOSerialLent) lent;
     size_t lent_size;
 } VirtIOSerialPipe;
@@ -46,29 +46,29 @@ void virtio_serial_pipe_init(VirtIOSerialPort *port);
  * virtio_serial_pipe_send:
  * @port: its output queue is ready
  *
- * Hand what the guest has written to the port's have_data(), as much of it as
- * that takes, until the ring is empty or the port is throttled, or give it back
- * if the host is not there. What was begun and not finished is port->elem, from
- * port->iov_idx and iov_offset on; all behind that is in the ring. What is too
- * much for a turn of the main loop is for later ones, in port->bh.
+ * Hand the guest's bytes to the port's have_data(), until the ring is empty or
+ * the port is throttled. If the host is not there, give the buffers back. The
+ * element that was begun and not finished is port->elem, from port->iov_idx and
+ * iov_offset on; all elements after it are in the ring. If there is too much for
+ * a turn of the main loop, port->bh goes on in later turns.
  */
 void virtio_serial_pipe_send(VirtIOSerialPort *port);
 
 /*
- * The guest has written for nobody: give it back all that is in the ring, and
- * what was begun.
+ * The host has gone: give the guest back all buffers of the ring, and the one
+ * that was begun.
  */
 void virtio_serial_pipe_discard(VirtIOSerialPort *port);
 
-/* The guest is reset, and forgets all that was not taken yet. */
+/* The guest is reset: bytes that were refused will not be offered again. */
 void virtio_serial_pipe_reset(VirtIOSerialPort *port);
 
 /**
  * virtio_serial_pipe_has_room:
  * @port: its input queue is ready
  *
- * To be asked before waiting for a buffer of the guest's: the guest need not
- * tell of one that it adds, but for the first one after this has said no.
+ * Call this before waiting for a buffer of the guest. The guest notifies of a
+ * buffer that it adds only if it is the first one after this returned false.
  *
  * Returns: whether the guest has a buffer to be filled.
  */
@@ -79,9 +79,9 @@ bool virtio_serial_pipe_has_room(VirtIOSerialPort *port);
  * @port: a port
  * @running: whether the machine runs
  *
- * To be told of each change. A machine that stops may go on in a QEMU that
- * takes it for granted that the guest tells of each buffer. One that goes on
- * sends what the guest had in the ring.
+ * Call this at each change. A machine that stops may go on in another QEMU, which
+ * expects a notification of each buffer: ask the guest for it. When the machine
+ * goes on, send what is in the ring.
  */
 void virtio_serial_pipe_set_running(VirtIOSerialPort *port, bool running);
 
@@ -91,7 +91,7 @@ void virtio_serial_pipe_set_running(VirtIOSerialPort *port, bool running);
  * @buf: bytes for the guest
  * @size: how many
  *
- * Copy bytes to the guest, for who has them in a buffer already.
+ * Copy bytes to the guest, for a caller that has them in a buffer already.
  *
  * Returns: how many there was room for.
  */
@@ -104,14 +104,13 @@ size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
  * @iov: filled with buffers of the guest's
  * @max: how many there is room for, at least 1
  *
- * Get memory that the guest waits to have filled: about as much as the backend
- * had use for the last time, and more if it had used all. It must be given
- * back before anything else happens to the port, which is the caller's from
- * here to there.
+ * Lend memory that the guest wants to have filled: about as many bytes as the
+ * backend used the last time, and more if it used all of them. The caller must
+ * give the memory back (virtio_serial_give_back()) before anything else happens
+ * to the port.
  *
- * Returns: how many buffers there are, 0 if the guest has none or the port is
- * not open at both ends. Only in the first case virtio_serial_give_back()
- * follows.
+ * Returns: how many entries of @iov are filled. 0 if the guest has no buffer or
+ * the port is not open at both ends; then nothing is to be given back.
  */
 size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
                           size_t max);
@@ -121,8 +120,8 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
  * @port: a port with lent buffers
  * @size: how many bytes are in them now, from the first one on
  *
- * Give the guest what was filled, with one notification, and put the others
- * back into the ring as if nobody had looked at them.
+ * Give the guest the filled buffers, with one notification, and put the other
+ * buffers back into the ring, as if nobody had taken them out.
  */
 void virtio_serial_give_back(VirtIOSerialPort *port, size_t size);
 
