@@ -190,12 +190,13 @@ static int try_open(Connect *c, const PortFilter *filter, bool *again)
         return ret;
     }
     snprintf(c->name, sizeof(c->name), "%s", port.name);
+    c->fd = port_open(&port);
+    ret = errno;
     port_free(&port);
-
-    c->fd = port_open(c->name);
     if (c->fd >= 0) {
         return EXIT_SUCCESS;
     }
+    errno = ret;
     if (c->wait && (errno == ENOENT || errno == EACCES || errno == EPERM ||
                     errno == ENODEV || errno == ENXIO)) {
         *again = true;      /* udev may not be done with it, or it has gone */

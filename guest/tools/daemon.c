@@ -280,6 +280,8 @@ static bool is_feed(const Daemon *d, const char *name)
 /* A port is there: use it if it speaks records, as its controller's first */
 static Controller *consider(Daemon *d, const char *name)
 {
+    /* Before what it is: what is opened is to be that one */
+    uint64_t instance = port_instance(name);
     unsigned int device, id;
     Controller *c;
 
@@ -289,7 +291,7 @@ static Controller *consider(Daemon *d, const char *name)
     }
     c = vser_realloc(NULL, sizeof(*c));
     c->device = device;
-    feed_init(&c->feed, name, d->epoll, c);
+    feed_init(&c->feed, name, instance, d->epoll, c);
     ledger_init(&c->ledger, device, &effects, c);
     d->controller = vser_realloc(d->controller, (d->controllers + 1) *
                                  sizeof(*d->controller));

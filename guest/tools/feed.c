@@ -32,10 +32,12 @@
 #define CHANGES_BURST       1024
 #define CHANGES_PER_SECOND  20
 
-void feed_init(Feed *feed, const char *name, int epoll, void *data)
+void feed_init(Feed *feed, const char *name, uint64_t instance, int epoll,
+               void *data)
 {
     memset(feed, 0, sizeof(*feed));
     snprintf(feed->name, sizeof(feed->name), "%s", name);
+    feed->instance = instance;
     feed->epoll = epoll;
     feed->data = data;
     feed->fd = -1;
@@ -125,7 +127,7 @@ bool feed_open(Feed *feed)
 
     feed->host_closed = false;
     snprintf(path, sizeof(path), "%s/%s", VSER_DEV, feed->name);
-    feed->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    feed->fd = port_name_open(feed->name, feed->instance, O_RDONLY);
     if (feed->fd < 0 || listen_to(feed, EPOLL_CTL_ADD) < 0) {
         bool gone = errno == ENODEV || errno == ENXIO || errno == ENOENT;
 

@@ -22,6 +22,7 @@
 
 typedef struct Feed {
     char name[PORT_NAME_SIZE];
+    uint64_t instance;          /* which one of the ports of that name */
     int epoll;                  /* to hear of it */
     void *data;                 /* what that says then */
     int fd;                     /* -1: closed, until retry_at */
@@ -52,9 +53,11 @@ typedef enum FeedNews {
  * feed_init:
  * @feed: filled: closed, and due to be opened
  * @name: the port's, "vport2p7"
+ * @instance: of port_instance(), before @name was found to be a feed
  * @epoll: which is to have @data for it when it is open and has news
  */
-void feed_init(Feed *feed, const char *name, int epoll, void *data);
+void feed_init(Feed *feed, const char *name, uint64_t instance, int epoll,
+               void *data);
 
 /**
  * feed_open:

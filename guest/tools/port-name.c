@@ -8,7 +8,10 @@
 
 #include "util.h"
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 #include "paths.h"
 #include "port-name.h"
 
@@ -49,6 +52,76 @@ uint64_t port_instance(const char *name)
 
     snprintf(path, sizeof(path), "%s/%s", VSER_SYSFS, name);
     return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+/*
+ * The number of @name's device, as sysfs has it. Only a directory that is not
+ * the kernel's has none; then it is that of @fd.
+ */
+static dev_t device_number(const char *name, const struct stat *fd)
+{
+    unsigned int major, minor;
+    char path[PATH_MAX];
+    dev_t number = fd->st_rdev;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/%s/dev", VSER_SYSFS, name);
+    f = fopen(path, "re");
+    if (f) {
+        number = fscanf(f, "%u:%u", &major, &minor) == 2 ?
+                 makedev(major, minor) : 0;
+        fclose(f);
+    }
+    return number;
+}
+
+int port_name_open(const char *name, uint64_t instance, int flags)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", VSER_DEV, name);
+    fd = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0) {
+        return -1;
+    }
+    /*
+     * A port has its name from before its node is there until that has gone:
+     * what has been opened is the port's if the port is still there.
+     */
+    if (!instance || fstat(fd, &st) < 0 ||
+        device_number(name, &st) != st.st_rdev ||
+        port_instance(name) != instance) {
+        close(fd);
+        errno = ENODEV;
+        return -1;
+    }
+    return fd;
+}
+
+bool port_name_of(int fd, char name[PORT_NAME_SIZE])
+{
+    struct stat st;
+    char **names;
+    size_t count, i;
+    bool found = false;
+
+    if (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode)) {
+        return false;
+    }
+    names = port_names(&count);
+    for (i = 0; i < count; i++) {
+        struct stat none = { .st_rdev = 0 };
+
+        if (!found && device_number(names[i], &none) == st.st_rdev) {
+            snprintf(name, PORT_NAME_SIZE, "%s", names[i]);
+            found = true;
+        }
+        free(names[i]);
+    }
+    free(names);
+    return found;
 }
 
 static int compare_names(const void *a, const void *b)

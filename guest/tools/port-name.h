@@ -38,6 +38,28 @@ bool port_name_parse(const char *name, unsigned int *device, unsigned int *id);
 uint64_t port_instance(const char *name);
 
 /**
+ * port_name_open:
+ * @name: "vport2p7"
+ * @instance: which one of the ports of that name: port_instance() before the
+ *            caller looked at what the port is
+ * @flags: as of open(2), O_RDWR or O_RDONLY; O_NONBLOCK, O_NOCTTY and O_CLOEXEC
+ *         are added
+ *
+ * Returns: a file descriptor for its node; -1 and errno, which is ENODEV where
+ * that port has gone, and another one may have its name and node.
+ */
+int port_name_open(const char *name, uint64_t instance, int flags);
+
+/**
+ * port_name_of:
+ * @fd: a file descriptor
+ * @name: set to the name of the port that it is open on
+ *
+ * Returns: whether it is open on one that is there.
+ */
+bool port_name_of(int fd, char name[PORT_NAME_SIZE]);
+
+/**
  * port_names:
  * @count: set to how many there are
  *

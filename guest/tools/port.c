@@ -169,6 +169,8 @@ bool port_read(const char *name, Port *port)
         return false;
     }
     snprintf(port->name, sizeof(port->name), "%s", name);
+    /* Before all else: the descriptor is that one's, or it has gone */
+    port->instance = port_instance(name);
     store = *port;
 
     if (!read_driver(port)) {
@@ -439,12 +441,9 @@ int port_choose(const char *text, Port *port)
 /* ------------------------------------------------------------------ */
 /* Nodes */
 
-int port_open(const char *name)
+int port_open(const Port *port)
 {
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof(path), "%s/%s", VSER_DEV, name);
-    return open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    return port_name_open(port->name, port->instance, O_RDWR);
 }
 
 void port_open_failed(const char *name)

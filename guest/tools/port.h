@@ -22,6 +22,7 @@ typedef struct Port {
     /* "vport2p7": the names of /dev/NAME and /sys/class/virtio-ports/NAME */
     char name[PORT_NAME_SIZE];
     unsigned int device, id;    /* 2 and 7 */
+    uint64_t instance;          /* which one of that name: port_instance() */
     PortSource source;
     /*
      * A well-formed blob: virtio_serial_desc_check() has seen it. Strings that
@@ -152,11 +153,12 @@ int port_choose(const char *text, Port *port);
 
 /**
  * port_open:
- * @name: "vport2p7"
+ * @port: what has been chosen
  *
- * Returns: a file descriptor for its node, nonblocking; -1 and errno.
+ * Returns: a file descriptor for its node, nonblocking; -1 and errno, ENODEV
+ * also where the name is that of another port by now.
  */
-int port_open(const char *name);
+int port_open(const Port *port);
 
 /**
  * port_open_failed:

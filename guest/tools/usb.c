@@ -184,7 +184,7 @@ static int run(const Port *p)
         vser_error("signalfd: %s", strerror(errno));
         return VSER_FAILED;
     }
-    port = port_open(p->name);
+    port = port_open(p);
     if (port < 0) {
         port_open_failed(p->name);
         close(stop);
