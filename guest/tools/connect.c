@@ -19,6 +19,7 @@
 #include "paths.h"
 #include "port.h"
 #include "uevent.h"
+#include "user.h"
 
 /* Exit codes of --exec, as those of env(1) */
 enum {
@@ -27,11 +28,13 @@ enum {
 };
 
 typedef struct Connect {
-    const char *text;           /* V:P[:SERIAL], or a path */
+    const char *text;           /* V:P[:SERIAL], or a path; NULL: any */
+    int given;                  /* the port, open already; -1: open it */
     bool wait;                  /* for the port, and for the host */
     double deadline;            /* by now_ms(); INFINITY: none */
     bool quit;                  /* when stdin ends */
     char **command;             /* of --exec; NULL: copy */
+    User user;                  /* as whom; no name: as who we are */
 
     int fd;                     /* the port, nonblocking */
     char name[PORT_NAME_SIZE];  /* and its name */
@@ -249,6 +252,69 @@ static int open_port(Connect *c)
     return ret;
 }
 
+static int unplugged(const Connect *c)
+{
+    vser_error("%s: unplugged", c->name);
+    return VSER_UNPLUGGED;
+}
+
+/* A port that has gone fails to read even nothing */
+static bool is_unplugged(const Connect *c)
+{
+    char nothing;
+
+    return read(c->fd, &nothing, 0) < 0 && errno == ENODEV;
+}
+
+/* The port is open already: see that it is one, and the one that is meant */
+static int take_port(Connect *c)
+{
+    int flags = fcntl(c->given, F_GETFL);
+    PortFilter filter;
+    Port port;
+    bool meant;
+
+    if (c->text && !port_filter_parse(c->text, &filter)) {
+        return VSER_USAGE;
+    }
+    if (flags < 0) {
+        vser_error("--fd=%d: %s", c->given, strerror(errno));
+        return VSER_FAILED;
+    }
+    c->fd = c->given;
+    if (!port_name_of(c->fd, c->name)) {
+        vser_error("--fd=%d: not open on a port", c->given);
+        return VSER_NO_PORT;
+    }
+    /* Of one that has gone another may have the number */
+    if (is_unplugged(c)) {
+        return unplugged(c);
+    }
+    if (c->text) {
+        meant = port_read(c->name, &port) && port_matches(&port, &filter);
+        port_free(&port);
+        if (!meant) {
+            vser_error("--fd=%d: %s is not '%s'", c->given, c->name, c->text);
+            return VSER_NO_PORT;
+        }
+    }
+    if ((flags & O_ACCMODE) != O_RDWR) {
+        vser_error("--fd=%d: %s is not open for reading and writing", c->given,
+                   c->name);
+        return VSER_FAILED;
+    }
+    if (fcntl(c->fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        (c->fd > STDERR_FILENO && fcntl(c->fd, F_SETFD, FD_CLOEXEC) < 0)) {
+        vser_error("--fd=%d: %s", c->given, strerror(errno));
+        return VSER_FAILED;
+    }
+    /* What was passed to us is not passed on by these */
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_FDNAMES");
+    return EXIT_SUCCESS;
+}
+
 /* ------------------------------------------------------------------ */
 /* Buffers */
 
@@ -288,20 +354,6 @@ static bool buffer_drain(Buffer *b, int fd, size_t max)
 
 /* ------------------------------------------------------------------ */
 /* Wait for the host */
-
-static int unplugged(const Connect *c)
-{
-    vser_error("%s: unplugged", c->name);
-    return VSER_UNPLUGGED;
-}
-
-/* A port that has gone fails to read even nothing */
-static bool is_unplugged(const Connect *c)
-{
-    char nothing;
-
-    return read(c->fd, &nothing, 0) < 0 && errno == ENODEV;
-}
 
 static bool host_is_open(const Connect *c)
 {
@@ -366,6 +418,9 @@ static int run_command(const Connect *c)
         dup2(c->fd, STDIN_FILENO) < 0 || dup2(c->fd, STDOUT_FILENO) < 0) {
         vser_error("%s: %s", path, strerror(errno));
         return VSER_FAILED;
+    }
+    if (c->user.name && !user_become(&c->user)) {
+        _exit(VSER_FAILED);
     }
     execvp(c->command[0], c->command);
     error = errno;
@@ -486,6 +541,10 @@ static const char help[] =
     "  -q, --quit            end when stdin ends, not when the host closes\n"
     "  -e, --exec CMD...     run CMD with the port as its stdin and stdout;\n"
     "                        VSER_PORT in its environment is the node\n"
+    "  -u, --user=NAME       run CMD as that user, who then has the port and may\n"
+    "                        not open any; for root\n"
+    "  -f, --fd=N            the port is open already, as file descriptor N. With\n"
+    "                        VVVV:PPPP[:SERIAL] or PATH, it has to be that\n"
     "\n"
     "Exit status: 0 the host has closed its side (or -q, stdin has ended);\n"
     "1 failed; 2 usage; 3 no port, or none in time; 4 more than one port;\n"
@@ -506,6 +565,21 @@ static bool parse_seconds(const char *text, double *deadline)
     return true;
 }
 
+static bool parse_fd(const char *text, int *fd)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+
+    if (!isdigit((unsigned char)*text) || *end || value > INT_MAX ||
+        value == STDERR_FILENO) {
+        vser_error("--fd='%s': expected the number of a file descriptor other "
+                   "than 2, as in 3", text);
+        return false;
+    }
+    *fd = value;
+    return true;
+}
+
 static bool set_port(Connect *c, const char *text)
 {
     if (c->text) {
@@ -523,6 +597,8 @@ int vser_connect(int argc, char **argv)
         { "wait", optional_argument, NULL, 'w' },
         { "quit", no_argument, NULL, 'q' },
         { "exec", no_argument, NULL, 'e' },
+        { "user", required_argument, NULL, 'u' },
+        { "fd", required_argument, NULL, 'f' },
         { "help", no_argument, NULL, 'h' },
         { 0 }
     };
@@ -530,8 +606,9 @@ int vser_connect(int argc, char **argv)
      * "-": words in their order; all behind --exec is the command's. -e has an
      * optional argument so that what directly follows it is seen.
      */
-    static const char letters[] = "-w::qe::h";
-    Connect c = { .deadline = INFINITY };
+    static const char letters[] = "-w::qe::u:f:h";
+    Connect c = { .given = -1, .deadline = INFINITY };
+    const char *user = NULL;
     int option, ret;
 
     while (!c.command &&
@@ -561,6 +638,14 @@ int vser_connect(int argc, char **argv)
             }
             c.command = argv + optind;
             break;
+        case 'u':
+            user = optarg;
+            break;
+        case 'f':
+            if (!parse_fd(optarg, &c.given)) {
+                return VSER_USAGE;
+            }
+            break;
         case 'h':
             fputs(help, stdout);
             return EXIT_SUCCESS;
@@ -574,9 +659,18 @@ int vser_connect(int argc, char **argv)
             return VSER_USAGE;
         }
     }
-    if (!c.text || (c.command && !c.command[0])) {
-        vser_error("%s; see vser connect --help", c.text ?
+    if ((!c.text && c.given < 0) || (c.command && !c.command[0])) {
+        vser_error("%s; see vser connect --help", c.text || c.given >= 0 ?
                    "--exec: no command" : "no port is given");
+        return VSER_USAGE;
+    }
+    if (user && !c.command) {
+        vser_error("--user is for the command of --exec");
+        return VSER_USAGE;
+    }
+    if (c.given >= 0 && c.given <= STDOUT_FILENO && !c.command) {
+        vser_error("--fd=%d: %s can't be copied to itself; expected --exec",
+                   c.given, c.given ? "stdout" : "stdin");
         return VSER_USAGE;
     }
     if (c.command && c.quit) {
@@ -584,7 +678,11 @@ int vser_connect(int argc, char **argv)
         return VSER_USAGE;
     }
 
-    ret = open_port(&c);
+    /* Who is not there is not to be noticed when the host comes */
+    if (user && !user_find(user, &c.user)) {
+        return VSER_FAILED;
+    }
+    ret = c.given >= 0 ? take_port(&c) : open_port(&c);
     if (ret != EXIT_SUCCESS) {
         return ret;
     }

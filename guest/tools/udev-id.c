@@ -14,6 +14,8 @@
 
 /* What usb_id keeps its list of interfaces in */
 #define INTERFACES_SIZE 512
+/* As systemd has it, without the NUL */
+#define UNIT_NAME_MAX   255
 
 /*
  * ":ff0000:0a0000:": each kind of interface once, and as usb_id walks: no
@@ -43,19 +45,48 @@ static void interfaces(const Port *port, char dest[INTERFACES_SIZE])
     }
 }
 
-/* ID_VENDOR or ID_MODEL, from its string or else its number */
+/* A property as usb_id has it twice: "ID_KEY", and "ID_USB_KEY" for new rules */
+static void print_property(const char *key, const char *value)
+{
+    printf("ID_%s=%s\nID_USB_%s=%s\n", key, value, key, value);
+}
+
+/* VENDOR or MODEL, from its string or else its number */
 static void print_name(const Port *port, const char *key, uint8_t index,
                        uint16_t number, char name[UDEV_TEXT_SIZE])
 {
     char text[VIRTIO_SERIAL_DESC_STRING_SIZE], encoded[UDEV_TEXT_ENC_SIZE];
+    char id[5], of[16];
 
+    snprintf(id, sizeof(id), "%04x", number);
     if (!port_udev_string(port, index, text)) {
-        snprintf(text, sizeof(text), "%04x", number);
+        strcpy(text, id);
     }
     udev_text_replace(text, name, UDEV_TEXT_SIZE);
     udev_text_encode(text, encoded);
-    printf("%s=%s\n%s_ENC=%s\n%s_ID=%04x\n", key, name, key, encoded, key,
-           number);
+    print_property(key, name);
+    snprintf(of, sizeof(of), "%s_ENC", key);
+    print_property(of, encoded);
+    snprintf(of, sizeof(of), "%s_ID", key);
+    print_property(of, id);
+}
+
+/*
+ * Is the name of the device unit that systemd would give the link
+ * /dev/virtio-ports/by-usb-id/VVVV:PPPP:SERIAL too long for a unit? No unit could
+ * be bound to it.
+ */
+static bool unit_is_too_long(const char *serial)
+{
+    size_t length = strlen("dev-virtio\\x2dports-by\\x2dusb\\x2did-1209:0001:"
+                           ".device");
+    const char *p;
+
+    for (p = serial; *p; p++) {
+        /* What systemd does not write as it is becomes "\x2d" */
+        length += isalnum((unsigned char)*p) || strchr(":_.", *p) ? 1 : 4;
+    }
+    return length > UNIT_NAME_MAX;
 }
 
 static void print_properties(const Port *port)
@@ -64,21 +95,28 @@ static void print_properties(const Port *port)
     char vendor[UDEV_TEXT_SIZE], model[UDEV_TEXT_SIZE];
     char text[VIRTIO_SERIAL_DESC_STRING_SIZE];
     char serial[VIRTIO_SERIAL_DESC_STRING_SIZE];
-    char list[INTERFACES_SIZE];
+    char whole[2 * UDEV_TEXT_SIZE + sizeof(serial)];
+    char list[INTERFACES_SIZE], revision[5];
 
-    print_name(port, "ID_VENDOR", info->iManufacturer, info->idVendor, vendor);
-    print_name(port, "ID_MODEL", info->iProduct, info->idProduct, model);
-    printf("ID_REVISION=%04x\n", info->bcdDevice);
+    print_name(port, "VENDOR", info->iManufacturer, info->idVendor, vendor);
+    print_name(port, "MODEL", info->iProduct, info->idProduct, model);
+    snprintf(revision, sizeof(revision), "%04x", info->bcdDevice);
+    print_property("REVISION", revision);
 
     port_udev_string(port, info->iSerialNumber, text);
     udev_text_serial(text, serial);
-    printf("ID_SERIAL=%s_%s%s%s\n", vendor, model, *serial ? "_" : "", serial);
+    snprintf(whole, sizeof(whole), "%s_%s%s%s", vendor, model,
+             *serial ? "_" : "", serial);
+    print_property("SERIAL", whole);
     if (*serial) {
-        printf("ID_SERIAL_SHORT=%s\n", serial);
+        print_property("SERIAL_SHORT", serial);
     }
     interfaces(port, list);
     if (*list) {
         printf("ID_USB_INTERFACES=%s\n", list);
+    }
+    if (unit_is_too_long(serial)) {
+        printf("VIRTIO_PORT_LONG=1\n");
     }
 
     printf("VIRTIO_PORT_MODALIAS=usb:v%04Xp%04Xd%04Xdc%02Xdsc%02Xdp%02X"

@@ -25,6 +25,7 @@ static const Command commands[] = {
     { "usb", vser_usb, "plug a port into this guest's USB stack" },
     { "daemon", vser_daemon, "learn descriptors for a driver that knows none" },
     { "udev-id", vser_udev_id, "print a port's properties for a udev rule" },
+    { "udev-acl", vser_udev_acl, "take away a node's access list for a rule" },
 };
 
 static int help(FILE *stream)

@@ -7,6 +7,7 @@
 import contextlib
 import os
 import pathlib
+import pwd
 import resource
 import select
 import shutil
@@ -220,6 +221,105 @@ class Connect(ToolsTest):
         flags = int(self.receive(host, 15).split()[1], 8)
         self.assertFalse(flags & os.O_NONBLOCK)
         self.finish(process)
+
+    def given(self, port, **fields):
+        """A port, and the guest's side of it as open as systemd would pass it;
+        the host's side."""
+        host = self.terminal(port, **fields)
+        fd = os.open(self.dev / port, os.O_RDWR | os.O_NOCTTY)
+        self.addCleanup(os.close, fd)
+        number = os.fstat(fd).st_rdev
+        (self.sys / port / 'dev').write_text(
+            f'{os.major(number)}:{os.minor(number)}\n')
+        return host, fd
+
+    def test_fd(self):
+        """A port that is open already, which this user could not open"""
+        host, fd = self.given('vport1p5', serial='A1')
+        (self.dev / 'vport1p5').unlink()
+        for text in ['1209:0001:A1'], ['1209:'], []:
+            process = self.start('connect', f'--fd={fd}', *text, pass_fds=[fd])
+            process.stdin.write(b'there')
+            process.stdin.flush()
+            self.assertEqual(self.receive(host, 5), b'there')
+            os.write(host, b'back')
+            self.assertEqual(process.stdout.read(4), b'back')
+            process.kill()
+            process.wait()
+
+    def test_fd_exec(self):
+        host, fd = self.given('vport1p5')
+        environment = {**os.environ, 'LISTEN_FDS': '1', 'LISTEN_PID': 'x',
+                       'LISTEN_FDNAMES': 'port'}
+        script = ('read line; echo "$line $(ls /proc/self/fd | wc -l) '
+                  '$(env | grep -c ^LISTEN)"; echo blocks; read line')
+        process = self.start('connect', '-f', str(fd), '-e', 'sh', '-c', script,
+                             pass_fds=[fd], env=environment)
+        os.write(host, b'hello\n')
+        self.assertEqual(self.receive(host, 17), b'hello 4 0\nblocks\n')
+        os.write(host, b'\n')
+        self.finish(process)
+        # and as standard input and output, where a unit's may be
+        process = self.start('connect', '--fd=0', '1209:', '--exec', 'head', '-n', '1',
+                             stdin=fd, stdout=fd)
+        os.write(host, b'again\n')
+        self.assertEqual(self.receive(host, 6), b'again\n')
+        self.finish(process)
+
+    def test_fd_is_another_port(self):
+        fd = self.given('vport1p5', serial='A1')[1]
+        self.given('vport1p6', serial='A2')
+        for text in '1209:0001:A2', '1209:0002', str(self.dev / 'vport1p6'):
+            process = self.start('connect', f'--fd={fd}', text, pass_fds=[fd])
+            self.assertIn(f"vser: --fd={fd}: vport1p5 is not '{text}'",
+                          self.finish(process, NO_PORT)[1])
+
+    def test_fd_is_none(self):
+        self.given('vport1p5')
+        self.vser('connect', '--fd=100', status=FAILED,
+                  stderr='vser: --fd=100: Bad file descriptor')
+        with open('/dev/null', 'r+b') as null:
+            fd = null.fileno()
+            process = self.start('connect', f'--fd={fd}', pass_fds=[fd])
+            self.assertIn('not open on a port', self.finish(process, NO_PORT)[1])
+        fd = os.open(self.dev / 'vport1p5', os.O_RDONLY | os.O_NOCTTY)
+        self.addCleanup(os.close, fd)
+        process = self.start('connect', f'--fd={fd}', pass_fds=[fd])
+        self.assertIn('not open for reading and writing',
+                      self.finish(process, FAILED)[1])
+
+    def test_another_device_by_its_name(self):
+        """A node that is not this port's is not taken for it."""
+        self.given('vport1p5')
+        (self.sys / 'vport1p5/dev').write_text('1:3\n')
+        self.vser('connect', '1209:', status=FAILED,
+                  stderr='vport1p5: No such device')
+
+    def test_user(self):
+        if os.geteuid():
+            self.skipTest('only root can run a program as another user')
+        host = self.terminal('vport1p5')
+        os.chmod(os.readlink(self.dev / 'vport1p5'), 0o600)
+        process = self.start(
+            'connect', '1209:', '--user', 'nobody', '--exec', 'sh', '-c',
+            'id -un; id -Gn; echo $USER $LOGNAME $HOME; '
+            f'true <{os.readlink(self.dev / "vport1p5")}')
+        home = pwd.getpwnam('nobody').pw_dir
+        expected = f'nobody\nnogroup\nnobody nobody {home}\n'.encode()
+        self.assertEqual(self.receive(host, len(expected)), expected)
+        self.assertIn('Permission denied', self.finish(process, 2)[1])
+
+    def test_no_such_user(self):
+        """No number is a user, and nobody becomes root. What can't be is said
+        before the port is there."""
+        for user, message in (('65534', 'a name, not a number'),
+                              ('0', 'a name, not a number'),
+                              ('', 'a name, not a number'),
+                              ('root', 'who is not root'),
+                              ('no-such', 'no such user')):
+            message = message.replace('a name', "a user's name")
+            self.vser('connect', '--wait', '1209:', '-u', user, '-e', 'true',
+                      status=FAILED, stderr=message)
 
     def test_exec_fails(self):
         self.terminal('vport1p5')
@@ -473,6 +573,10 @@ class Connect(ToolsTest):
                 (['1209:', '-eq', 'true'], '-eq: expected -e and then'),
                 (['1209:', '-qeh', 'true'], '-eh: expected -e and then'),
                 (['--quit', '1209:', '--exec', 'true'], '--quit is for stdin'),
+                (['--user=x', '1209:'], '--user is for the command'),
+                (['--fd=x'], "--fd='x'"), (['--fd='], "--fd=''"),
+                (['--fd=-1'], "--fd='-1'"), (['--fd=2'], "--fd='2'"),
+                (['--fd=0'], 'stdin can'), (['--fd=1'], 'stdout can'),
                 (['--wait=x', '1209:'], "--wait='x'"),
                 (['--wait=', '1209:'], "--wait=''"),
                 (['--wait=-1', '1209:'], "--wait='-1'"),

@@ -1,10 +1,13 @@
-# vser udev-id
+# vser udev-id and udev-acl
 #
 # What is expected here is by the rules of usb_id in systemd 252; that the rules
 # are these the tests in guests show, with the real one.
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
+
+import os
+import struct
 
 from toolstest import FIXTURES, NO_PORT, USAGE, ToolsTest, make_blob
 from usbdesc import Blob
@@ -70,15 +73,19 @@ class UdevId(ToolsTest):
         return self.properties('/devices/x/virtio-ports/vport1p5')
 
     def test_all_properties(self):
+        both = {
+            'VENDOR': 'Acme__Inc.', 'VENDOR_ENC': r'Acme\x2c\x20Inc.',
+            'VENDOR_ID': 'abcd', 'MODEL': 'Kernel_stats',
+            'MODEL_ENC': r'Kernel\x20stats', 'MODEL_ID': '0001',
+            'REVISION': '12ef', 'SERIAL': 'Acme__Inc._Kernel_stats_A_1',
+            'SERIAL_SHORT': 'A_1'}
         self.assertEqual(
             self.of(vendor=0xabcd, device=0x12ef, manufacturer='Acme, Inc.',
                     name='Kernel stats', serial='A 1',
                     interfaces=[(0xff, 0, 0), (2, 2, 1), (255, 0, 0)]),
-            {'ID_VENDOR': 'Acme__Inc.', 'ID_VENDOR_ENC': r'Acme\x2c\x20Inc.',
-             'ID_VENDOR_ID': 'abcd', 'ID_MODEL': 'Kernel_stats',
-             'ID_MODEL_ENC': r'Kernel\x20stats', 'ID_MODEL_ID': '0001',
-             'ID_REVISION': '12ef', 'ID_SERIAL': 'Acme__Inc._Kernel_stats_A_1',
-             'ID_SERIAL_SHORT': 'A_1', 'ID_USB_INTERFACES': ':ff0000:020201:',
+            {**{f'ID_{key}': value for key, value in both.items()},
+             **{f'ID_USB_{key}': value for key, value in both.items()},
+             'ID_USB_INTERFACES': ':ff0000:020201:',
              'VIRTIO_PORT_MODALIAS': 'usb:vABCDp0001d12EFdc00dsc00dp00'
                                      'icFFisc00ip00in00'})
 
@@ -121,6 +128,20 @@ class UdevId(ToolsTest):
                 self.assertEqual(found.get('ID_SERIAL_SHORT'), short)
                 self.assertEqual(found['ID_SERIAL'], '1209_0001' +
                                  (f'_{short}' if short else ''))
+
+    def test_too_long_for_a_unit(self):
+        """A unit's name has at most 255 characters, and systemd escapes."""
+        prefix = r'dev-virtio\x2dports-by\x2dusb\x2did-1209:0001:'
+        room = 255 - len(prefix + '.device')
+        for serial, long in (
+                ('', False), ('x' * 126, False), (':._' * 40, False),
+                ('-' * (room // 4), False), ('-' * (room // 4 + 1), True),
+                ('x' * (room % 4) + '=' * (room // 4), False),
+                ('x' * (room % 4 + 1) + '=' * (room // 4), True),
+                ('-' * 126, True)):
+            with self.subTest(serial):
+                self.assertEqual(self.of(serial=serial).get('VIRTIO_PORT_LONG'),
+                                 '1' if long else None)
 
     def test_a_link_has_room(self):
         longest = self.of(manufacturer='€' * 126, name='x' * 126,
@@ -170,3 +191,28 @@ class UdevId(ToolsTest):
         self.vser('udev-id', '/x/hvc0', status=USAGE, stderr="'/x/hvc0'")
         self.vser('udev-id', '/x/vport1p5/', status=USAGE, stderr='expected')
         self.assertIn('usage: ', self.vser('udev-id', '--help'))
+
+
+class UdevAcl(ToolsTest):
+    LIST = 'system.posix_acl_access'
+    # Version 2; user:: rw, user:65534: rw, group::, mask:: rw, other::
+    BOBS = struct.pack('<I' + 'HHI' * 5, 2, 1, 6, 2**32 - 1, 2, 6, 65534,
+                       4, 0, 2**32 - 1, 16, 6, 2**32 - 1, 32, 0, 2**32 - 1)
+
+    def test_it_goes(self):
+        node = self.dev / 'vport1p5'
+        node.touch()
+        try:
+            os.setxattr(node, self.LIST, self.BOBS)
+        except OSError as e:
+            self.skipTest(f'no access lists in {self.dev}: {e}')
+        self.vser('udev-acl', node)
+        self.assertEqual(os.listxattr(node), [])
+        # and where there is none, or no node any more
+        self.vser('udev-acl', node)
+        node.unlink()
+        self.vser('udev-acl', node)
+
+    def test_usage(self):
+        self.vser('udev-acl', status=USAGE, stderr='takes one NODE')
+        self.vser('udev-acl', 'a', 'b', status=USAGE, stderr='takes one NODE')

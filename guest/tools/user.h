@@ -1,0 +1,44 @@
+/*
+ * Another user, as whom a program is to run
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef VSER_USER_H
+#define VSER_USER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+typedef struct User {
+    const char *name;
+    uid_t uid;
+    gid_t gid;
+    char *home, *shell;
+} User;
+
+/**
+ * user_find:
+ * @name: the user's name, not a number
+ * @user: filled; it is never freed, and points to @name
+ *
+ * Returns: false, after a message on stderr, if there is no such user, or it is
+ * root.
+ */
+bool user_find(const char *name, User *user);
+
+/**
+ * user_become:
+ * @user: from user_find()
+ *
+ * Have this process be that user for good, in that user's groups, with HOME,
+ * USER, LOGNAME and SHELL.
+ *
+ * Returns: false, after a message on stderr, if that can't be. What is changed by
+ * then is not undone: the process has to end.
+ */
+bool user_become(const User *user);
+
+#endif /* VSER_USER_H */
