@@ -24,7 +24,7 @@ enum {
     DT_CS_INTERFACE     = 0x24,
 };
 
-/* bLength of those that have a fixed one; an audio endpoint is 9 long */
+/* bLength, where it is fixed; an audio endpoint has 9 bytes */
 enum {
     LEN_DEVICE          = 18,
     LEN_CONFIGURATION   = 9,
@@ -33,7 +33,10 @@ enum {
     LEN_INTERFACE_ASSOC = 8,
 };
 
-/* bInterfaceClass and what goes with it: CDC 1.1, tables 15 to 19 and 25 */
+/*
+ * bInterfaceClass and its subclasses and protocols: CDC 1.1, tables 15 to 19,
+ * 25
+ */
 enum {
     CLASS_COMMUNICATIONS    = 0x02,
     CLASS_CDC_DATA          = 0x0a,
@@ -120,7 +123,7 @@ int32_t virtio_serial_desc_utf8_next(const char **p)
     return c;
 }
 
-/* Encode @c, at most 3 bytes if it is below 0x10000 and 4 else */
+/* Encode @c: at most 3 bytes if @c is below 0x10000, otherwise 4 */
 static size_t utf8_put(uint32_t c, char *dest)
 {
     static const unsigned char lead[] = { 0, 0xc0, 0xe0, 0xf0 };
@@ -165,9 +168,8 @@ codec_fail(VirtIOSerialDescError *err, const char *fmt, ...)
 }
 
 /*
- * Say that @prop does not accept @value: "PROP='VALUE': WHY". The value goes
- * to logs and terminals, so what is not printable is escaped and a long one
- * is cut.
+ * Fill @err with "PROP='VALUE': WHY". The value goes to logs and terminals, so
+ * unprintable characters are escaped, and a long value is cut.
  */
 static bool PRINTF(4, 5)
 codec_refuse(VirtIOSerialDescError *err, VirtIOSerialDescProp prop,
@@ -236,9 +238,9 @@ bool virtio_serial_desc_props_check(const VirtIOSerialDescProps *props,
 }
 
 /*
- * Parse @value as up to @max numbers of exactly @digits hex digits each, with
- * ':' between them, into @dest. Returns how many there are, 0 if it is
- * anything else.
+ * Parse @value into @dest: up to @max numbers of exactly @digits hex digits
+ * each, with ':' between them. Returns how many numbers there are, 0 if @value
+ * is anything else.
  */
 static int codec_parse_hex(const char *value, int digits, int max,
                            uint16_t *dest)
@@ -325,7 +327,7 @@ static uint8_t *codec_put_device(uint8_t *p, const uint16_t *ids,
     return p;
 }
 
-/* wTotalLength is filled in by whoever knows it */
+/* The caller fills in wTotalLength */
 static uint8_t *codec_put_configuration(uint8_t *p, uint8_t bNumInterfaces)
 {
     *p++ = LEN_CONFIGURATION;
@@ -376,10 +378,10 @@ static uint8_t *codec_put_pipe(uint8_t *p)
 }
 
 /*
- * An abstract control model function (CDC 1.1, 3.6.2.1): a communication
- * interface 0, which the union makes the master of data interface 1. The
- * notification endpoint holds a whole SERIAL_STATE, 10 bytes, and is polled
- * every 2^(9-1) microframes, 32 ms.
+ * An abstract control model function (CDC 1.1, 3.6.2.1): communication
+ * interface 0 and data interface 1; in the union, interface 0 is the master.
+ * The notification endpoint holds a whole SERIAL_STATE, 10 bytes. Its interval
+ * is 2^(9-1) microframes, 32 ms.
  */
 static uint8_t *codec_put_cdc_acm(uint8_t *p, uint8_t iInterface)
 {
@@ -468,7 +470,7 @@ size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
 typedef struct Walk {
     const uint8_t *blob;
     size_t length;
-    size_t offset;          /* of the descriptor that is looked at */
+    size_t offset;          /* of the present descriptor */
     VirtIOSerialDescError *err;
     bool used[256];         /* string indices that parts 1 and 2 name */
 } Walk;
@@ -485,8 +487,8 @@ static bool PRINTF(2, 3) codec_broken(const Walk *w, const char *fmt, ...)
 }
 
 /*
- * Is there a whole descriptor at the walk's offset, before @end? If so return
- * it; the caller steps over its bLength.
+ * Returns the descriptor at the walk's offset, NULL if it is not whole before
+ * @end. The caller steps over its bLength.
  */
 static const uint8_t *codec_look(const Walk *w, size_t end, const char *what)
 {
@@ -510,7 +512,7 @@ static const uint8_t *codec_look(const Walk *w, size_t end, const char *what)
     return p;
 }
 
-/* codec_look() for one whose type and length are laid down */
+/* codec_look() for a descriptor of known type and length */
 static const uint8_t *codec_look_for(const Walk *w, size_t end,
                                      const char *what, uint8_t type,
                                      uint8_t len)
@@ -529,7 +531,7 @@ static const uint8_t *codec_look_for(const Walk *w, size_t end,
     return p;
 }
 
-/* An interface has ended: did it have the endpoints that it announced? */
+/* An interface has ended: does it have bNumEndpoints endpoints? */
 static bool codec_check_endpoints(const Walk *w, const uint8_t *interface,
                                   unsigned int endpoints)
 {
@@ -541,7 +543,7 @@ static bool codec_check_endpoints(const Walk *w, const uint8_t *interface,
     return true;
 }
 
-/* What follows a configuration descriptor, up to @end (its wTotalLength) */
+/* Check what follows a configuration descriptor, up to @end (wTotalLength) */
 static bool codec_check_interfaces(Walk *w, size_t end, uint8_t bNumInterfaces)
 {
     const uint8_t *interface = NULL;
@@ -656,7 +658,7 @@ static bool codec_check_string(Walk *w, unsigned int index)
     return true;
 }
 
-/* Parts 1 and 2: the walk ends at the strings and knows which are used */
+/* Check parts 1 and 2. The walk ends at the strings, and knows the used ones */
 static bool codec_check_descriptors(Walk *w)
 {
     const uint8_t *p = codec_look_for(w, w->length, "device", DT_DEVICE,
@@ -680,7 +682,7 @@ static bool codec_check_descriptors(Walk *w)
         }
     }
 
-    /* 0 means no string; as an index it holds the languages of the others */
+    /* Index 0 is no string; its descriptor has the languages of the others */
     w->used[0] = w->offset < w->length ||
                  memchr(w->used + 1, true, sizeof(w->used) - 1);
     return true;
@@ -798,7 +800,7 @@ size_t virtio_serial_desc_string(const uint8_t *blob, size_t length,
 void virtio_serial_desc_name(const uint8_t *blob, size_t length,
                              unsigned int number, char *dest)
 {
-    /* What udev lets into a link's name, beside characters above ASCII */
+    /* The ASCII characters that udev lets into a link's name */
     static const char allowed[] = "#+-.:=@_0123456789"
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     char serial[VIRTIO_SERIAL_DESC_STRING_SIZE], suffix[16] = "";

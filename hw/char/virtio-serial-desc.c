@@ -21,14 +21,17 @@
 /* Read all of a file, at most VIRTIO_SERIAL_DESC_MAX + 1 bytes, into @buf */
 static ssize_t desc_read_file(const char *path, uint8_t *buf)
 {
-    /* A FIFO that nobody writes to must not stop the whole machine */
+    /* A FIFO without a writer must not stop the whole machine */
     int fd = qemu_open_old(path, O_RDONLY | O_BINARY | O_NONBLOCK);
     ssize_t len = 0, ret;
 
     if (fd < 0) {
         return -errno;
     }
-    /* Descriptors of an fdset share one offset; whoever was first moved it */
+    /*
+     * Descriptors of an fdset share one offset, and another port may have
+     * moved it
+     */
     lseek(fd, 0, SEEK_SET);
     do {
         ret = RETRY_ON_EINTR(read(fd, buf + len,
@@ -95,7 +98,10 @@ static void desc_free_props(VirtIOSerialDesc *desc)
     desc->props = NULL;
 }
 
-/* Name @port by its descriptor, but neither @reserved nor as another port */
+/*
+ * Derive @port's name from its descriptor; @reserved and others' names are
+ * taken
+ */
 static void desc_derive_name(VirtIOSerialPort *port, const char *reserved)
 {
     VirtIOSerialDesc *desc = &port->desc;
@@ -113,8 +119,8 @@ static void desc_derive_name(VirtIOSerialPort *port, const char *reserved)
 }
 
 /*
- * The user gave a port a name that another one has by its descriptor: that one
- * gives way, as long as no guest can have been told.
+ * The user gave a port a name that another port has derived. The other port
+ * gets another name, as long as no guest can know the first one.
  */
 static void desc_make_way(const char *name)
 {
@@ -167,7 +173,7 @@ static char *desc_get_string(VirtIOSerialDesc *desc, uint8_t index)
     return string;
 }
 
-/* As the property's value would be written; free with g_free() */
+/* Returns the property's value as a user would write it; free with g_free() */
 static char *desc_get_value(VirtIOSerialDesc *desc, VirtIOSerialDescProp prop)
 {
     VirtIOSerialDescInfo info;
@@ -202,7 +208,10 @@ static char *desc_get_value(VirtIOSerialDesc *desc, VirtIOSerialDescProp prop)
     }
 }
 
-/* For one line of a terminal, but legible: what can't be printed is escaped */
+/*
+ * Returns @string for one line of a terminal: unprintable characters are
+ * escaped
+ */
 static char *desc_escape(const char *string)
 {
     GString *escaped = g_string_new(NULL);
@@ -285,7 +294,7 @@ static void desc_set_prop(Object *obj, Visitor *v, const char *name,
     *slot = value;
 }
 
-/* The port is finalized: what its properties hold goes with it */
+/* The port is finalized: free what its properties hold */
 static void desc_release_prop(Object *obj, const char *name, void *opaque)
 {
     VirtIOSerialDesc *desc = &VIRTIO_SERIAL_PORT(obj)->desc;
@@ -329,7 +338,7 @@ void virtio_serial_desc_class_init(ObjectClass *klass)
 
 #define DIGEST_SIZE 32
 
-/* The SHA-256 of a port's blob, of nothing where it has none */
+/* The SHA-256 of a port's blob; of no bytes for a port without a blob */
 static void desc_get_digest(VirtIOSerialPort *port, uint8_t *digest)
 {
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
@@ -339,7 +348,7 @@ static void desc_get_digest(VirtIOSerialPort *port, uint8_t *digest)
     g_checksum_get_digest(sum, digest, &size);
 }
 
-/* Can somebody in the guest have been told of descriptors? */
+/* Can the guest have been told of descriptors? */
 static bool desc_digests_needed(void *opaque)
 {
     return virtserialdesc_exists(opaque) ||
@@ -368,7 +377,7 @@ static int desc_put_digests(QEMUFile *f, void *pv, size_t size,
     return 0;
 }
 
-/* By now the device has seen to it that the same ports are there */
+/* The device has checked before that the same ports are there */
 static int desc_get_digests(QEMUFile *f, void *pv, size_t size,
                             const VMStateField *field)
 {

@@ -16,8 +16,8 @@
 typedef struct VirtIOSerialPort VirtIOSerialPort;
 
 /*
- * Belongs to its port. The strings are kept until the blob is there and says
- * the same.
+ * A port's descriptor. The properties' strings are kept until the blob is
+ * there, which says the same.
  */
 typedef struct VirtIOSerialDesc {
     VirtIOSerialDescProps *props;   /* NULL: none given, or realized */
@@ -35,21 +35,23 @@ void virtio_serial_desc_class_init(ObjectClass *klass);
  * @port: its properties are set, it is not on its bus yet
  * @errp: names the property, its value and what is accepted
  *
- * Make the blob that the properties describe, and derive the name of a port
- * that has a descriptor and no name. A name that the user gave is left alone;
- * while the machine is being made, another port's derived one makes way for it.
+ * Make the blob that the properties describe. If the port has a descriptor and
+ * no name, derive its name. A name that the user gave stays. While the machine
+ * is being made, another port with the same derived name gets another name.
  *
  * Returns: false if a property is not accepted; nothing has changed then.
  */
 bool virtio_serial_desc_realize(VirtIOSerialPort *port, Error **errp);
 
-/* The descriptor as one line of "info qtree"; nothing where there is none. */
+/*
+ * Print the descriptor as one line of "info qtree"; nothing if there is none.
+ */
 void virtio_serial_desc_print(Monitor *mon, VirtIOSerialPort *port, int indent);
 
 /*
- * A subsection, sent when the driver has taken the feature or there is a
- * virtserialdesc: the guest was told each port's descriptor, so the
- * destination's ports must have the same.
+ * A subsection, sent if the driver has taken the feature or there is a
+ * virtserialdesc. The guest knows each port's descriptor, so the destination's
+ * ports must have the same descriptors.
  */
 extern const VMStateDescription vmstate_virtio_serial_desc;
 

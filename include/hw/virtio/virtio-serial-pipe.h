@@ -49,8 +49,8 @@ void virtio_serial_pipe_init(VirtIOSerialPort *port);
  * Hand the guest's bytes to the port's have_data(), until the ring is empty or
  * the port is throttled. If the host is not there, give the buffers back. The
  * element that was begun and not finished is port->elem, from port->iov_idx and
- * iov_offset on; all elements after it are in the ring. If there is too much for
- * a turn of the main loop, port->bh goes on in later turns.
+ * iov_offset on; all elements after it are in the ring. What is too much for a
+ * turn of the main loop is done in later turns, by port->bh.
  */
 void virtio_serial_pipe_send(VirtIOSerialPort *port);
 
@@ -79,9 +79,9 @@ bool virtio_serial_pipe_has_room(VirtIOSerialPort *port);
  * @port: a port
  * @running: whether the machine runs
  *
- * Call this at each change. A machine that stops may go on in another QEMU, which
- * expects a notification of each buffer: ask the guest for it. When the machine
- * goes on, send what is in the ring.
+ * Call this at each change. A machine that stops may go on in another QEMU,
+ * which expects a notification of each buffer: ask the guest for it. When the
+ * machine goes on, send what is in the ring.
  */
 void virtio_serial_pipe_set_running(VirtIOSerialPort *port, bool running);
 

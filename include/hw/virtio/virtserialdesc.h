@@ -18,15 +18,17 @@ typedef struct VirtIOSerial VirtIOSerial;
 
 /*
  * A port with number @id of @vser came or went. Readers are told before the
- * driver hears of it over the control queue, so that in a guest whose reader
- * keeps up, a port that appears is known already.
+ * driver hears of the port over the control queue. So a guest with a fast
+ * reader knows a port before the port appears.
  */
 void virtserialdesc_port_changed(VirtIOSerial *vser, uint32_t id);
 
 /* Does @vser have a virtserialdesc? */
 bool virtserialdesc_exists(VirtIOSerial *vser);
 
-/* A subsection, sent when one is open: how far its reader has got. */
+/*
+ * A subsection, sent if a virtserialdesc is open: how far its reader has got.
+ */
 extern const VMStateDescription vmstate_virtserialdesc;
 
 #endif /* QEMU_VIRTSERIALDESC_H */
