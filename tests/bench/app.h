@@ -17,7 +17,7 @@
 
 #define APP_SAMPLES 65536
 
-/* What a program and this process both see */
+/* Memory that a program shares with this process */
 typedef struct AppState {
     bool stop;                  /* end soon; set here */
     uint64_t bytes;             /* written or read so far */
@@ -31,33 +31,33 @@ typedef struct App {
 } App;
 
 /*
- * Each of these starts a program on @count sockets, all alike, that moves
- * @chunk bytes with a system call where that many can be moved. What goes
- * wrong ends this process.
+ * Each function starts a program on @count sockets. The program moves @chunk
+ * bytes with a system call, if so many can be moved. An error ends this
+ * process.
  */
 
-/* Write as much as goes, until it is told to stop. */
+/* Write as much as goes, until the program is told to stop. */
 App *app_writer(const int *sockets, unsigned int count, size_t chunk);
 
-/* Read what comes, until it is killed. */
+/* Read all that comes, until the program is killed. */
 App *app_reader(const int *sockets, unsigned int count, size_t chunk);
 
 /* Write a chunk to the one socket, wait until it is back, and so on. */
 App *app_ping(int socket, size_t chunk);
 
-/* Write back what comes, until it is killed. */
+/* Write back all that comes, until the program is killed. */
 App *app_echo(int socket, size_t chunk);
 
-/* Has it ended by itself? */
+/* Has the program ended by itself? */
 bool app_ended(App *app);
 
 /* Bytes so far */
 uint64_t app_bytes(const App *app);
 
-/* CPU time that it has used so far, in nanoseconds */
+/* The program's CPU time so far, in nanoseconds */
 uint64_t app_cpu_ns(const App *app);
 
-/* Kill it if it has not ended, and free what belongs to it. */
+/* Kill the program if it has not ended, and free its memory. */
 void app_free(App *app);
 
 #endif /* TESTS_BENCH_APP_H */

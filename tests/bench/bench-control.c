@@ -66,7 +66,10 @@ typedef struct Driver {
  * The machine
  */
 
-/* A name that is the same for every QEMU, so that each has as much to say */
+/*
+ * A name that is the same for every QEMU, so that messages have the same
+ * length
+ */
 static void port_name(char name[32], unsigned int id)
 {
     snprintf(name, 32, "org.example.bench.%u", id);
@@ -84,8 +87,8 @@ static GPtrArray *machine_args(const Options *o)
     unsigned int id;
 
     /*
-     * Without ioeventfd the device has done what a notification asks for when
-     * qtest says that it has been delivered.
+     * Without ioeventfd, the device has done its work when qtest says that the
+     * notification has been delivered.
      */
     add(args, "-device", g_strdup_printf("virtio-serial-pci,id=vser,"
         "addr=0x%x,disable-legacy=on,ioeventfd=off,max_ports=%d",
@@ -114,8 +117,8 @@ static Machine *start_machine(const Options *o, const char *qemu)
 
     if (o->callgrind) {
         /*
-         * Count what runs below virtio_queue_notify(): the device at work on
-         * a notification, without qtest and without the rest of QEMU.
+         * Count the instructions below virtio_queue_notify(): the device's
+         * work on a notification, without qtest and the rest of QEMU.
          */
         g_ptr_array_add(command, g_strdup("valgrind"));
         g_ptr_array_add(command, g_strdup("-q"));
@@ -294,12 +297,11 @@ static void take_event(Driver *drv, const void *buffer, uint32_t len)
 }
 
 /*
- * As Linux's virtio_console does it: PORT_READY as soon as a port is added,
- * then its buffer goes back, and for each the device is notified. There is
- * nothing to wait for, see machine_args().
- *
- * Or in batches: all that the device has sent, then one notification for each
- * queue. That is for timing: most of what a notification costs here is qtest.
+ * In lockstep, as Linux's virtio_console: PORT_READY as soon as a port is
+ * added, then its buffer goes back, and each step notifies the device. There
+ * is nothing to wait for, see machine_args(). In batches: take all that the
+ * device has sent, then notify once for each queue. Batches are for timing:
+ * most of the cost of a notification here is qtest.
  */
 static void announce(Driver *drv)
 {
@@ -323,7 +325,7 @@ static void announce(Driver *drv)
         virtqueue_kick(drv->in);
     } while (more);
 
-    /* Nobody waited for it, but it is part of what the device does */
+    /* Nobody waits for the interrupt, but it is part of the device's work */
     g_assert(*drv->in->interrupt);
 }
 
@@ -349,7 +351,7 @@ static void cost_end(Cost *cost, const Machine *m)
     cost->cpu_us += machine_cpu_ns(m) / 1e3;
 }
 
-/* What as many notifications cost that the device has no use for */
+/* The cost of as many notifications without work for the device */
 static void idle_kicks(Driver *drv, uint64_t kicks)
 {
     while (kicks--) {

@@ -70,16 +70,15 @@ pid_t machine_pid(const Machine *m);
 /* Guest RAM of @size bytes, zeroed, at a multiple of @align */
 void *machine_alloc(Machine *m, size_t size, size_t align);
 
-/* Take back all that machine_alloc() gave. No device may be using it. */
+/* Free all memory of machine_alloc(). No device may be using it. */
 void machine_reclaim(Machine *m);
 
-/* What the guest takes for the address of @p, which machine_alloc() gave */
+/* The guest's address of @p, which is from machine_alloc() */
 uint64_t machine_address(const Machine *m, const void *p);
 
 /*
- * Have a process run on the last CPU, if @last, or on the others, where there
- * are others: what is measured has one to itself, so that nothing that it
- * wakes up takes it away.
+ * Have a process run on the last CPU, if @last, or else on the other CPUs, if
+ * there are any. The measured process has a CPU to itself.
  */
 void process_place(pid_t pid, bool last);
 
@@ -97,7 +96,7 @@ uint64_t machine_cpu_ns(const Machine *m);
  */
 GArray *machine_eventfds(const Machine *m);
 
-/* A file descriptor of this process for what is number @fd in QEMU */
+/* A file descriptor of this process for file descriptor @fd of QEMU */
 int machine_get_fd(const Machine *m, int fd);
 
 /* An access by the guest's CPU of @size bytes. QEMU has done it on return. */
@@ -108,7 +107,7 @@ void machine_write(Machine *m, uint64_t address, unsigned int size,
 /* The same of an I/O port */
 void machine_out(Machine *m, uint16_t port, unsigned int size, uint32_t value);
 
-/* Let the guest's time, which stands still else, go on */
+/* Let the guest's clock go on; otherwise it stands still */
 void machine_clock_step(Machine *m, uint64_t ns);
 
 /* PCI configuration space of function @devfn on bus 0, @size bytes at once */
@@ -120,7 +119,7 @@ void machine_pci_write(Machine *m, uint8_t devfn, uint8_t offset,
 /* Give addresses to the BARs of function @devfn on bus 0, and switch it on. */
 void machine_pci_enable(Machine *m, uint8_t devfn);
 
-/* The address that it gave to BAR number @bar */
+/* The address that machine_pci_enable() gave to BAR number @bar */
 uint64_t machine_pci_bar(uint8_t devfn, unsigned int bar);
 
 #endif /* TESTS_BENCH_MACHINE_H */

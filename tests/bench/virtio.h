@@ -25,8 +25,9 @@ typedef struct VirtioDevice {
     uint64_t features;          /* those that were negotiated */
     Doorbell *doorbell;         /* where the queues' interrupts go, or NULL */
     /*
-     * By queue, if the device has ioeventfd=on: to notify it is to signal one,
-     * which is what KVM does where a guest writes to the notify register.
+     * By queue, if the device has ioeventfd=on. A signal of the eventfd
+     * notifies the device, as KVM does when a guest writes to the notify
+     * register.
      */
     int *eventfds;
     unsigned int nr_eventfds;
@@ -60,9 +61,9 @@ typedef struct Virtqueue {
     uint64_t notify;
     uint64_t kicks;             /* notifications that were sent */
     /*
-     * The queue's interrupt: the device writes 1 here, in guest memory, where
-     * an interrupt controller would be. Nobody has to wait in QEMU for it.
-     * Not if the device was given a doorbell first.
+     * The queue's interrupt: the device writes 1 here, in guest memory, in
+     * place of an interrupt controller. QEMU does not have to wait. Not used
+     * with a doorbell.
      */
     uint32_t *interrupt;
     void **tokens;              /* by a chain's first descriptor, or its ID */
@@ -79,8 +80,8 @@ typedef struct Virtqueue {
 VirtioDevice *virtio_device_new(Machine *m, uint8_t devfn, uint64_t wanted);
 
 /*
- * Reset the device, which then uses no memory any more. What it had used can
- * still be had from the queues.
+ * Reset the device. It uses no memory from then on. Used buffers can still be
+ * taken from the queues.
  */
 void virtio_device_stop(VirtioDevice *dev);
 
@@ -96,10 +97,10 @@ void virtio_device_start(VirtioDevice *dev);
 /* The same, and notifications are accesses of the guest's CPU in any case. */
 void virtio_device_driver_ok(VirtioDevice *dev);
 
-/* Has the device found that its driver does what it must not? */
+/* Has the device found an error of its driver? */
 bool virtio_device_needs_reset(VirtioDevice *dev);
 
-/* It goes on in @m, which it was migrated to and which has the same RAM. */
+/* Go on in @m, to which the device was migrated, and which has the same RAM. */
 void virtio_device_move(VirtioDevice *dev, Machine *m);
 
 bool virtio_device_negotiated(const VirtioDevice *dev, unsigned int feature);
@@ -137,20 +138,20 @@ bool virtqueue_add_indirect(Virtqueue *vq, struct vring_desc *table,
                             const struct iovec *iov, unsigned int out,
                             unsigned int in, void *token);
 
-/* How many descriptors the ring has, and how many of them are free */
+/* How many descriptors the ring has, and how many descriptors are free */
 uint16_t virtqueue_size(const Virtqueue *vq);
 uint16_t virtqueue_room(const Virtqueue *vq);
 
-/* Was there an interrupt since this was asked last? Not with a doorbell. */
+/* Was there an interrupt since the last call? Not with a doorbell. */
 bool virtqueue_interrupted(Virtqueue *vq);
 
 /*
- * Notify the device of what was added, unless it said that it need not be.
+ * Notify the device of added buffers, unless it does not want to be notified.
  * Returns whether it was notified.
  */
 bool virtqueue_kick(Virtqueue *vq);
 
-/* Notify the device, whatever it said. */
+/* Notify the device in any case. */
 void virtqueue_notify(Virtqueue *vq);
 
 /**

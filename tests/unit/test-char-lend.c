@@ -30,7 +30,7 @@
 typedef CharBackend CharFrontend;
 #endif
 
-/* What memory that nobody has written looks like */
+/* The bytes of memory that nobody has written */
 #define UNWRITTEN   0xa5
 
 #define TIMEOUT_US  (30 * 1000 * 1000)
@@ -41,12 +41,12 @@ static const size_t sizes[] = { 1, 2, 700, 1, 4096, 64 * 1024 };
 typedef struct Fe {
     CharFrontend chr;
     uint8_t *lent[ARRAY_SIZE(sizes)];
-    size_t nr_sizes;        /* how many of them it has */
+    size_t nr_sizes;        /* how many buffers the front end has */
     size_t nr_out;          /* and how many have not come back */
     unsigned int nr_lent, nr_read; /* calls */
     GByteArray *got;
     bool open;
-    bool drops;             /* a byte when it hears that the host has gone */
+    bool drops;             /* send a byte when the host has gone */
     QEMUChrEvent last;
 } Fe;
 
@@ -170,7 +170,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Fe, fe_free)
         }                                                                   \
     } while (0)
 
-/* Let it do all that it has to do now */
+/* Let QEMU do all that it has to do now */
 static void settle(void)
 {
     int i;
@@ -208,7 +208,7 @@ static Chardev *new_chardev(const char *options)
     return chr;
 }
 
-/* "mux", "hub" and "log" are a socket with something more */
+/* "mux", "hub" and "log" are a socket with a layer on it */
 static void host_init(Host *host, const char *type)
 {
     int sock_type = g_str_equal(type, "seqpacket") ? SOCK_SEQPACKET
@@ -278,7 +278,7 @@ static void host_cleanup(Host *host)
     Chardev *base = qemu_chr_find("chr-base");
     int i;
 
-    /* What a mux was for stays when that goes */
+    /* The chardev below a mux stays when the mux goes */
     if (base) {
         object_unparent(OBJECT(base));
     }
@@ -294,7 +294,7 @@ static void host_cleanup(Host *host)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Host, host_cleanup)
 
-/* @len bytes, each pair of which is elsewhere only once in 64 KiB */
+/* @len bytes; each pair of bytes comes once in 64 KiB */
 static uint8_t *make_data(size_t len)
 {
     uint8_t *data = g_malloc(len);
@@ -322,7 +322,7 @@ static void host_send(Host *host, Fe *fe, const uint8_t *data, size_t len)
     }
 }
 
-/* Read what is there into @data, which has @len already */
+/* Read what is there into @data, behind its @len bytes */
 static size_t host_receive(Host *host, uint8_t *data, size_t len, size_t size)
 {
     ssize_t ret;
@@ -356,7 +356,7 @@ static void test_lend(const void *opaque)
     g_assert_cmpuint(fe->nr_read, ==, 0);
 }
 
-/* @opaque: the type of one that can't */
+/* @opaque: the type of a chardev that can't */
 static void test_copied(const void *opaque)
 {
     g_auto(Host) host = { 0 };
@@ -373,7 +373,7 @@ static void test_copied(const void *opaque)
     g_assert_cmpuint(fe->nr_lent, ==, 0);
 }
 
-/* A lender without buffers, and none at all */
+/* A lender without buffers, and no lender */
 static void test_nothing_lent(void)
 {
     g_auto(Host) host = { 0 };
@@ -394,7 +394,7 @@ static void test_nothing_lent(void)
     g_assert_cmpmem(fe->got->data, fe->got->len, data, 100);
 }
 
-/* Without handlers nothing is lent, whoever asks */
+/* Without handlers nothing is lent */
 static void test_no_handlers(void)
 {
     g_auto(Host) host = { 0 };
@@ -416,7 +416,7 @@ static void test_no_handlers(void)
     g_assert_cmpmem(fe->got->data, fe->got->len, data, 100);
 }
 
-/* What is lent when the host goes comes back first, with nothing in it */
+/* When the host goes, lent buffers come back first, empty */
 static void test_eof(const void *opaque)
 {
     g_auto(Host) host = { 0 };
@@ -434,7 +434,7 @@ static void test_eof(const void *opaque)
     g_assert_cmpuint(fe->got->len, ==, 100);
 }
 
-/* A front end must not hide why nothing was read */
+/* A front end must not hide the error of a read */
 static void test_errno(void)
 {
     g_auto(Host) host = { 0 };
@@ -449,7 +449,7 @@ static void test_errno(void)
     g_assert_cmpint(errno, ==, EAGAIN);
 }
 
-/* File descriptors come with bytes that were read into a lent buffer */
+/* File descriptors arrive with bytes that were read into a lent buffer */
 static void test_fd_received(void)
 {
     g_auto(Host) host = { 0 };
@@ -514,7 +514,7 @@ static void test_change(void)
  * Writing
  */
 
-/* Cut @data into @count buffers, empty ones among them */
+/* Cut @data into @count buffers; some buffers are empty */
 static void cut(struct iovec *iov, size_t count, uint8_t *data, size_t size)
 {
     size_t i, len;
@@ -527,7 +527,7 @@ static void cut(struct iovec *iov, size_t count, uint8_t *data, size_t size)
     }
 }
 
-/* What is in that log file; g_free() it */
+/* Returns: the contents of the log file; g_free() them */
 static char *read_log(Host *host, const char *name, gsize *len)
 {
     g_autofree char *path = g_build_filename(host->dir, name, NULL);
@@ -538,8 +538,8 @@ static char *read_log(Host *host, const char *name, gsize *len)
 }
 
 /*
- * The host reads only when the chardev takes no more; @opaque: its type. What
- * the iovec says stays as it is.
+ * The host reads only when the chardev takes no more. The iovec does not
+ * change. @opaque: the chardev's type
  */
 static void test_writev(const void *opaque)
 {
@@ -588,8 +588,8 @@ static void test_writev(const void *opaque)
 }
 
 /*
- * A front end drops what is refused, also in part, and all is in the log;
- * @opaque: the type of what it writes to
+ * A front end drops refused bytes, also of a part of a buffer, and all bytes
+ * are in the log. @opaque: the chardev's type
  */
 static void test_drop(const void *opaque)
 {
@@ -628,12 +628,12 @@ static void test_drop(const void *opaque)
         qemu_chr_fe_drop(&fe->chr, iov, 1);
     }
     log = read_log(&host, "p.out", &len);
-    /* A hub writes to nobody who is not there */
+    /* A hub writes to no absent client */
     g_assert_cmpuint(len, ==, 1000 * 1000 + (ret < 0));
     g_assert_cmpmem(log, 1000 * 1000, data, 1000 * 1000);
 }
 
-/* When it hears that the host has gone is when a front end gives up */
+/* A front end gives up when it hears that the host has gone */
 static void test_drop_closed(const void *opaque)
 {
     g_auto(Host) host = { 0 };
@@ -651,7 +651,7 @@ static void test_drop_closed(const void *opaque)
     g_assert_cmpmem(log, len, "x", 1);
 }
 
-/* One that has gone, which nobody has noticed, holds up no other */
+/* A client that has gone, unnoticed, does not hold up the other clients */
 static void test_hub_gone(void)
 {
     g_autofree uint8_t *data = make_data(1000);
@@ -713,7 +713,7 @@ static void handshake_done(QIOTask *task, gpointer opaque)
     *(bool *)opaque = true;
 }
 
-/* All that arrives at @ioc; returns the last byte */
+/* Read all that arrives at @ioc. Returns: the last byte */
 static char receive_tls(QIOChannelTLS *ioc)
 {
     char buf[4096], last = 0;
@@ -729,9 +729,9 @@ static char receive_tls(QIOChannelTLS *ioc)
 }
 
 /*
- * The TLS library has a record also where the socket does not, and has the
- * next write count for it. If a front end has given that up, what it writes
- * next is something else, and arrives.
+ * The TLS library takes a record even if the socket does not, and the next
+ * write reports its length. If the front end has given the record up, the next
+ * write has other bytes, and they have to arrive.
  */
 static void test_drop_tls(void)
 {
@@ -787,7 +787,7 @@ static void test_drop_tls(void)
 }
 #endif
 
-/* Where each write is a message, each buffer is a write */
+/* If each write is a message, each buffer is a write */
 static void test_writev_messages(void)
 {
     g_auto(Host) host = { 0 };
@@ -805,7 +805,7 @@ static void test_writev_messages(void)
     g_assert_cmpint(read(host.in, got, 4), ==, -1);
 }
 
-/* The host has gone: that is told as an error and as an event */
+/* The host has gone: the front end gets an error and an event */
 static void test_writev_gone(void)
 {
     g_auto(Host) host = { 0 };
@@ -858,7 +858,7 @@ static const TypeInfo short_info = {
     .class_init = short_class_init,
 };
 
-/* All that fits goes, and whoever has no more room has said so himself */
+/* All bytes go that fit, and a chardev without room has said so itself */
 static void test_writev_short(void)
 {
     Chardev *chr = qemu_chardev_new("chr", TYPE_CHARDEV_SHORT, NULL, NULL,
@@ -880,7 +880,7 @@ static void test_writev_short(void)
     g_byte_array_unref(taken);
 }
 
-/* File descriptors go once, with the first bytes */
+/* File descriptors are sent once, with the first bytes */
 static void test_fd_sent(void)
 {
     g_auto(Host) host = { 0 };
@@ -916,8 +916,8 @@ static gboolean count_call(void *do_not_use, GIOCondition condition,
 }
 
 /*
- * A front end that waits for room hears of it, once, though its handlers are
- * away meanwhile, as those of a device are while the machine is stopped.
+ * A front end that waits for room hears of the room once, even if its handlers
+ * are absent meanwhile, as those of a device in a stopped machine are.
  */
 static void test_watch(void)
 {

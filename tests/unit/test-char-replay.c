@@ -25,8 +25,8 @@ typedef const void ClassData;
 #endif
 
 /*
- * The recording: one write. It takes the place of the stubs, all of which are
- * here, as they come together.
+ * The recording: one write. These functions replace stubs of QEMU; all stubs
+ * of the same file have to be here.
  */
 
 static int recorded_res, recorded_offset;
@@ -141,8 +141,8 @@ static const TypeInfo short_info = {
 };
 
 /*
- * A write in parts is the same in replay. @opaque: how many bytes are taken, of
- * eight
+ * A write in parts returns the same in replay. @opaque: how many of eight
+ * bytes are taken
  */
 static void test_write(const void *opaque)
 {
