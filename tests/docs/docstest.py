@@ -245,6 +245,26 @@ def check_version(sums):
               [f'{name}: {version}' for name, version in found.items()])
 
 
+def sentences(text):
+    """The sentences of a document, without its code; a table's cell is one"""
+    text = re.sub(r'^\.\. (code-block|parsed-literal)::.*?(?=^\S)', '', text,
+                  flags=re.M | re.S)
+    for block in re.split(r'\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) |#|\|)', text):
+        cells = block.split('|') if block.lstrip().startswith('|') else [block]
+        for cell in cells:
+            yield from re.split(r'(?<=[.!?:;]) ', ' '.join(cell.split()))
+
+
+def check_prose(sums, file):
+    """What can be counted of a sentence that is hard to read."""
+    text = file.read_text()
+    if file.suffix == '.md':
+        text = without_code_blocks(text)
+    sums.case(f'prose/{file.relative_to(TOP)}',
+              [f'"that" more than once: {sentence}' for sentence in sentences(text)
+               if len(re.findall(r'\bthat\b', sentence)) > 1])
+
+
 def check_markdown(sums, file, tree):
     text = without_code_blocks(file.read_text())
     spans = re.findall(r'`(\S[^`\n]*)`', text)
@@ -411,6 +431,8 @@ def main(series):
     tree = TOP / f'build/qemu-{series}'
     for file in tracked('*.md'):
         check_markdown(sums, file, tree)
+    for file in tracked('*.md', '*.rst'):
+        check_prose(sums, file)
     check_pointers(sums, tree)
     check_readme(sums)
     check_version(sums)
