@@ -27,7 +27,7 @@ class Pipe(GuestTest):
         return self.guest.sh('cat /sys/bus/virtio/devices/virtio0/features')
 
     def transfer(self):
-        """A stream each way; what arrived is what was sent."""
+        """A stream each way arrives as it was sent."""
         port = self.guest.ports['pipe']
         sent = os.urandom(SIZE)
         self.guest.sh(

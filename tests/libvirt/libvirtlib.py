@@ -29,20 +29,19 @@ from guestlib import TIMEOUT, Guest, GuestError, Lines, Port, Started
 QEMU = 'http://libvirt.org/schemas/domain/qemu/1.0'
 ET.register_namespace('qemu', QEMU)
 
-# As root, libvirtd would be the machine's. So it is nobody, with the one
-# capability that lets it and the emulator use what belongs to root. access(2)
-# takes no notice of that: what libvirt looks at so is given to nobody.
+# As root, libvirtd would be the system's libvirtd. So libvirtd runs as nobody, with
+# the one capability that lets libvirtd and the emulator use root's files. access(2)
+# ignores the capability, so files that libvirt checks with access(2) are nobody's.
 #
-# Nor must /dev/kvm be accessible to it: our emulator knows no KVM, libvirt would
-# look again and again whether that has changed, and take minutes.
+# libvirtd must not have access to /dev/kvm either: our emulator knows no KVM, and
+# libvirt would probe again and again, for minutes.
 AS_NOBODY = ['--reuid=nobody', '--regid=nogroup', '--clear-groups',
              '--inh-caps=-all,+dac_override', '--ambient-caps=-all,+dac_override',
              '--bounding-set=-all,+dac_override']
 
 
 def give(directory):
-    """Have a directory, and what is in it, be the user's as whom libvirtd is
-    started."""
+    """Give a directory and its files to the user of libvirtd."""
     if os.geteuid() == 0:
         for path in directory, *directory.rglob('*'):
             shutil.chown(path, 'nobody', 'nogroup')

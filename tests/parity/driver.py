@@ -26,7 +26,7 @@ UNWRITTEN = 0xa5
 
 
 class Wrong(Exception):
-    """The device has done what it must not"""
+    """The device has broken a rule"""
 
 
 class Buffer:
@@ -147,7 +147,7 @@ class Guest:
         self.free = {}
         self.start()
 
-    # Memory: what was given back is taken again
+    # Memory: freed memory is used again
 
     def take(self, size):
         rounded = 1 << max(size - 1, 15).bit_length()

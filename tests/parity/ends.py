@@ -1,4 +1,4 @@
-"""The host's end of a port: a kind of character device and what is behind it.
+"""The host's end of a port: a kind of character device, and its other side.
 
 Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
@@ -32,7 +32,7 @@ class End:
         self.log = f"{self.path}.log" if log else None
         self.client = None
         self.stalled = False
-        self.raw = bytearray()      # of what is not decoded yet
+        self.raw = bytearray()      # bytes that are not decoded yet
         self.got = bytearray()
         self.messages = []          # their sizes, where there are messages
         self.pending = bytearray()

@@ -31,7 +31,7 @@ from tasks import Task, run_tasks                           # noqa: E402
 SLOT = 4
 PORTS = 8           # numbers that the device has
 QUIET = 4           # looks without anything that moves
-SOON = 3            # seconds for what has not happened by then
+SOON = 3            # seconds: after that, nothing more happens
 
 
 class Differs(driver.Wrong):
@@ -302,7 +302,7 @@ class Run:
                      f"{len(mine.out.buffers)} buffers have not come back")
                 continue
             connected = bool(port.end.client)
-            # A console is open, whoever is there
+            # A console is open, with or without a host
             need(port.told == (connected or port.console),
                  f"port {nr}: the guest takes it for"
                  f" {'open' if port.told else 'closed'}, and it is not")
@@ -322,7 +322,7 @@ class Run:
                      f" {len(mine.into.buffers)} buffers")
 
     def say_state(self):
-        """For who reads the log of one that went wrong"""
+        """A line for a reader of the log of a failed run"""
         for chardev in self.qemu.must("query-chardev"):
             self.say(f"{chardev['label']}: {chardev['filename']}")
         for nr, port in self.ports.items():

@@ -26,7 +26,7 @@ import ends                                                 # noqa: E402
 import scenes                                               # noqa: E402
 from tasks import Task, run_tasks                           # noqa: E402
 
-PATIENCE = 4        # times as much for what was different
+PATIENCE = 4        # times as much time for scenes that differed
 HEADING = "## Where it differs from stock QEMU"
 
 
@@ -157,7 +157,7 @@ def main():
 
     for name, facts in run_all(names, programs, library, logs, options.jobs):
         judge(name, facts, name.split("/")[1] not in scenes.PATIENCE)
-    # On a machine that is busy what was waited for may not have come yet
+    # On a busy machine an event may come later than a scene waited for it
     for name, facts in run_all(again, programs, library, logs, options.jobs,
                                PATIENCE):
         judge(name, facts, True)

@@ -13,7 +13,7 @@ import os
 import socket
 import time
 
-PATIENCE = 20       # seconds for what has to happen
+PATIENCE = 20       # seconds for an event that has to come
 
 
 class Gone(Exception):

@@ -1,4 +1,4 @@
-"""What is done with each kind of character device, and what is looked at.
+"""The situations that each kind of character device gets into, and their facts.
 
 A scene is one of SITUATIONS with one of ends.KINDS. Its device has four ports,
 each with a character device of its own: a console and a port, without and
@@ -153,7 +153,7 @@ class Scene:
         return answer
 
     def plug(self):
-        """The controller, as soon as what was there before has gone"""
+        """The controller, as soon as the former one has gone"""
         self.qemu.must("device_add", **self.arguments(self.controller()))
         for nr in self.ends:
             end = time.monotonic() + 10
