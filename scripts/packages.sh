@@ -31,18 +31,23 @@ needs_rows() {
 
 NEEDS=$(needs_rows)
 
-# needs_column NAME COLUMN: a column of these rows, 1 to 8, without spaces at
-# its ends; dies if there is no such name
-needs_column() {
-    awk -F '|' -v name="$1" -v column="$2" '
+# cell ROWS NAME COLUMN: of the row with that name, which is its first column, that
+# column without spaces at its ends, nothing for "-"; 1 if there is no such row
+cell() {
+    awk -F '|' -v name="$2" -v column="$3" '
         { key = $1; gsub(/ /, "", key) }
         key == name {
             gsub(/^ +| +$/, "", $column)
             print $column == "-" ? "" : $column
             found = 1
         }
-        END { exit !found }' <<<"$NEEDS" ||
-        die "neither scripts/needs nor tests/README.md has '$1'"
+        END { exit !found }' <<<"$1"
+}
+
+# needs_column NAME COLUMN: a column of these rows, 1 to 8; dies if there is no such
+# name
+needs_column() {
+    cell "$NEEDS" "$1" "$2" || die "neither scripts/needs nor tests/README.md has '$1'"
 }
 
 # needs_of NAME...: these and all that they include, each once, what is included

@@ -183,13 +183,15 @@ def interact(guest):
         os.close(int(lock))
     stdin = sys.stdin.fileno()
     terminal = os.isatty(stdin)
+    console_in_guest = f'/dev/{guest.platform.terminal}'
     console = guest.connect('console')
     console.settimeout(None)
     if terminal:
         columns, rows = os.get_terminal_size(stdin)
-        guest.sh(f'stty -F /dev/ttyS0 rows {rows} cols {columns}')
+        guest.sh(f'stty -F {console_in_guest} rows {rows} cols {columns}')
     guest.sh('systemd-run -q --service-type=exec -p StandardInput=tty '
-             '-p StandardOutput=tty -p StandardError=tty -p TTYPath=/dev/ttyS0 '
+             '-p StandardOutput=tty -p StandardError=tty -p TTYPath=' +
+             console_in_guest + ' '
              '-p WorkingDirectory=/root -p "ExecStopPost=/bin/systemctl -ff '
              'poweroff" -E TERM=linux -E HOME=/root /bin/bash -l')
     print('\n=== the guest\'s shell; "exit" ends it' +

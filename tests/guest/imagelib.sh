@@ -7,6 +7,21 @@
 # shellcheck source=../../scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 
+# platform_column NAME COLUMN: a column of tests/guest/platforms; dies if it has no
+# such row
+PLATFORMS=$(grep '^[^#]' "$TOP/tests/guest/platforms")
+platform_column() {
+    cell "$PLATFORMS" "$1" "$2" || die "'$1' is no platform of tests/guest/platforms"
+}
+
+# transport_modules FLAVOUR: those of all platforms with that kernel
+transport_modules() {
+    local name
+    while read -r name _; do
+        [ "$(platform_column "$name" 3)" != "$1" ] || platform_column "$name" 10
+    done <<<"$PLATFORMS" | tr ' ' '\n' | sort -u
+}
+
 # one_at_a_time: wait for another one of these
 one_at_a_time() {
     mkdir -p "$dir"

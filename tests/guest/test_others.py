@@ -102,6 +102,7 @@ class StockDriver(NoDescriptors):
 class OlderMachine(NoDescriptors):
     """The machine type before the one that has the feature."""
 
+    only_on = {'name': 'q35'}
     options = {'machine': 'pc-q35-9.2'}
 
     def test_feature_not_offered(self):
@@ -116,4 +117,5 @@ class OlderMachine(NoDescriptors):
 class SwitchedOff(OlderMachine):
     """port-descriptors=off"""
 
+    only_on = {}
     options = {'controller': {'port-descriptors': False}}

@@ -73,6 +73,7 @@ class PipeNoEventIndex(Pipe):
 
 
 class PipeLegacy(Pipe):
+    only_on = {'transport': 'pci'}
     options = {'driver': 'stock', 'controller': {'disable-modern': True,
                                                  'disable-legacy': 'off'}}
 

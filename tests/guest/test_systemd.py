@@ -656,7 +656,7 @@ class SystemdBoth(SystemdTest):
 
     options = {
         'disk': 'installed', 'driver': 'patched',
-        'devices': [{'driver': 'virtio-serial-pci', 'id': 'old',
+        'devices': [{'driver': 'virtio-serial', 'id': 'old',
                      'port-descriptors': False},
                     {**TELLER, 'bus': 'old.0', 'nr': 29},
                     {'driver': 'virtserialport', 'bus': 'old.0', 'nr': 1,

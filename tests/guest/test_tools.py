@@ -473,7 +473,7 @@ class MixedTools(StoreTools):
     feature and says it on a port, and one that does."""
 
     options = {'controller': {'port-descriptors': False}, 'devices': [
-        {'driver': 'virtio-serial-pci', 'id': 'new'},
+        {'driver': 'virtio-serial', 'id': 'new'},
         {'driver': 'virtserialdesc', 'id': 'records', 'bus': 'vs.0'}]}
     numbers = {'vs': 0, 'new': 2}
 
@@ -506,7 +506,7 @@ class HostileRecords(ToolsTest):
     the name of one that QEMU answers stands in for it."""
 
     options = {'driver': 'stock', 'devices': [
-        {'driver': 'virtio-serial-pci', 'id': 'good'},
+        {'driver': 'virtio-serial', 'id': 'good'},
         {'driver': 'virtserialport', 'id': 'g1', 'bus': 'good.0',
          'desc': '1209:0001', 'desc-serial': 'G1'},
         {'driver': 'virtserialdesc', 'id': 'records', 'bus': 'good.0'}]}

@@ -27,6 +27,8 @@ import socket
 import subprocess
 import tempfile
 
+from platforms import DEFAULT, PLATFORMS
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 TIMEOUT = 120
 
@@ -105,23 +107,27 @@ class Guest(Started):
     """A running guest. A context manager: leaving it ends QEMU.
 
     driver    'patched' or 'stock': which virtio_console it has
-    machine   QEMU's machine type
+    platform  the name of a row of tests/guest/platforms
+    machine   QEMU's machine type, instead of the platform's
     kernel    '6.1' or '6.12'
     disk      'base' or 'installed', a disk of image-systemd: Debian with systemd,
               without and with our packages, instead of image's small root in
               memory. What the guest writes there is gone with it. Kernel 6.1.
     ports     Port objects, on the controller 'vs'
     controller, devices
-              properties of 'vs'; more -device dictionaries
+              properties of 'vs'; more -device dictionaries. The driver
+              'virtio-serial' becomes the one of the platform's transport
     memory    the guest's, in MiB
     log       where the guest's console is kept, if it should be
     """
 
-    def __init__(self, qemu, *, driver='patched', machine='q35', kernel='6.1',
-                 disk=None, ports=(), controller=None, devices=(), memory=512, log=None):
+    def __init__(self, qemu, *, driver='patched', platform=DEFAULT, machine=None,
+                 kernel='6.1', disk=None, ports=(), controller=None, devices=(),
+                 memory=512, log=None):
         self.qemu = qemu
         self.driver = driver
-        self.machine = machine
+        self.platform = PLATFORMS[platform]
+        self.machine = machine or self.platform.machine
         self.kernel = kernel
         self.disk = disk
         self.ports = {port.id: port for port in ports}
@@ -133,8 +139,8 @@ class Guest(Started):
 
     def command(self):
         """QEMU's command line, as a list."""
-        image = make_image('image', self.kernel,
-                           *['stock'] * (self.driver == 'stock'))
+        image = make_image('image', f'--platform={self.platform.name}',
+                           self.kernel, *['stock'] * (self.driver == 'stock'))
         initrd = [image / f'{part}.cpio' for part in
                   ('base', self.driver, 'tools')]
         if self.disk:
@@ -147,7 +153,8 @@ class Guest(Started):
                 with open(part, 'rb') as f:
                     shutil.copyfileobj(f, whole)
 
-        append = 'console=ttyS0 panic=-1 quiet loglevel=6'
+        append = f'console={self.platform.terminal} panic=-1 quiet loglevel=6 ' \
+            f'{self.platform.append}'
         if self.driver == 'patched' and self.kernel == '6.12':
             # Debian's has a driver built in. It has to make room.
             append += ' initcall_blacklist=virtio_console_init'
@@ -157,7 +164,7 @@ class Guest(Started):
                '-append', append,
                '-chardev', f'socket,id=console,path={self.dir}/console,'
                f'server=on,wait=off,logfile={self.dir}/console.txt',
-               '-device', 'isa-serial,chardev=console']
+               *self.platform.options.split()]
         for name in 'agent', 'qmp':
             cmd += ['-chardev', f'socket,id={name},path={self.dir}/{name},'
                                 'server=on,wait=off']
@@ -165,20 +172,24 @@ class Guest(Started):
 
         # The guest is controlled through a port of another controller: the
         # emulated UART loses bytes when the machine is busy.
-        devices = [{'driver': 'virtio-serial-pci', 'id': 'vs',
-                    **self.controller},
-                   {'driver': 'virtio-serial-pci', 'id': 'agent',
-                    'max_ports': 2},
+        devices = [{'driver': 'virtio-serial', 'id': 'vs', **self.controller},
+                   {'driver': 'virtio-serial', 'id': 'agent', 'max_ports': 2},
                    {'driver': 'virtserialport', 'bus': 'agent.0',
                     'chardev': 'agent', 'name': 'test.agent'}]
         if self.disk:
             cmd += ['-drive', f'file={system}/{self.disk}.img,format=raw,'
-                              'if=virtio,snapshot=on']
+                              'if=none,id=disk,snapshot=on']
         for port in self.ports.values():
             cmd += ['-chardev', f'socket,id=char-{port.id},'
                                 f'path={self.dir}/{port.id},server=on,wait=off']
             devices.append(port.device())
-        for device in devices + list(self.devices):
+        devices += self.devices
+        if self.disk:
+            devices.append({'driver': 'virtio-blk', 'drive': 'disk'})
+        for device in devices:
+            if device['driver'] in ('virtio-serial', 'virtio-blk'):
+                device = {**device, 'driver':
+                          f"{device['driver']}-{self.platform.transport}"}
             cmd += ['-device', option(device)]
         return [str(word) for word in cmd]
 

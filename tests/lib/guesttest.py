@@ -13,6 +13,7 @@ import unittest
 
 import runner
 from guestlib import TOP, Guest
+from platforms import DEFAULT, PLATFORMS
 from usbdesc import Blob
 
 # What a host may write into the strings of a descriptor
@@ -86,12 +87,15 @@ class GuestTest(unittest.TestCase):
     A subclass says what guest in `options`, arguments of Guest, and in
     `make_ports()`, which returns its Port objects. A test may plug and unplug
     ports of its own; those of make_ports() it leaves as they are. One that takes
-    more than a minute says `long`.
+    more than a minute says `long`. One that means something on some platforms only
+    says so in `only_on`, {column of tests/guest/platforms: what it has to be}.
     """
 
     long = False
     qemu = None
     kernel = '6.1'
+    platform = DEFAULT
+    only_on = {}
     options = {}
 
     @classmethod
@@ -100,9 +104,12 @@ class GuestTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
+        for column, value in cls.only_on.items():
+            if getattr(PLATFORMS[cls.platform], column) != value:
+                raise unittest.SkipTest(f'only where the {column} is {value}')
         log = TOP / 'build/log' / f'guest-{cls.__name__}.log'
-        guest = Guest(cls.qemu, kernel=cls.kernel, ports=cls.make_ports(),
-                      log=log, **cls.options)
+        guest = Guest(cls.qemu, platform=cls.platform, kernel=cls.kernel,
+                      ports=cls.make_ports(), log=log, **cls.options)
         stack = contextlib.ExitStack()
         cls.guest = stack.enter_context(guest)
         cls.addClassCleanup(stack.close)
@@ -165,10 +172,16 @@ def main(program, description, reachable=pathlib.Path.resolve):
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--kernel', default=GuestTest.kernel, choices=['6.1', '6.12'],
                         help="Debian's kernel of this series (default: 6.1)")
+    parser.add_argument('--platform', default=DEFAULT, choices=PLATFORMS,
+                        help=f'a row of tests/guest/platforms (default: {DEFAULT})')
     parser.add_argument('qemu', metavar='QEMU_BINARY')
     runner.add_arguments(parser)
     args = parser.parse_args()
+    emulator = PLATFORMS[args.platform].emulator
+    if pathlib.Path(args.qemu).name != emulator:
+        parser.error(f'{args.platform} wants {emulator}, not {args.qemu}')
     GuestTest.qemu = str(reachable(pathlib.Path(args.qemu)))
-    GuestTest.kernel = args.kernel
+    GuestTest.kernel, GuestTest.platform = args.kernel, args.platform
     return runner.run(pathlib.Path(program).resolve().parent, args,
-                      [program, '--kernel', args.kernel, GuestTest.qemu], end_guests)
+                      [program, '--kernel', args.kernel, '--platform', args.platform,
+                       GuestTest.qemu], end_guests)
