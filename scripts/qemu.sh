@@ -251,7 +251,17 @@ qemu_configure() {
     echo "$options" >"$dir/desc-configured"
 }
 
-# qemu_build TREE [TARGET...]: the emulator and all tests, or these.
+# qemu_tests TREE: those of QEMU's test programs in TREE that our suites run, a line
+# each. All of them are some 400 programs to link more.
+qemu_tests() {
+    local test
+    for test in qtest/{qos,device-introspect,qom}-test qtest/test-hmp \
+            unit/test-{virtio-serial-desc-codec,char,char-lend,char-replay}; do
+        [ ! -e "$1/tests/$test.c" ] || echo "tests/$test"
+    done
+}
+
+# qemu_build TREE TARGET...: these of the tree's programs
 qemu_build() {
     qemu_configure "$1" build "${QEMU_CONFIGURE[@]}"
     run_logged "build-${1##*/}" ninja -C "$1/build" "${@:2}"
@@ -301,13 +311,14 @@ qemu_worktree() {
     touch "$tree.whole"
 }
 
-# qemu_stock SERIES: build the same source without our changes, with the same
-# options, in build/stock-SERIES, and print the emulator's path.
+# qemu_stock SERIES [TARGET...]: build the same source's emulator without our
+# changes, with the same options, in build/stock-SERIES, and these programs of it;
+# print the emulator's path.
 qemu_stock() {
     local tree=$BUILD/stock-$1
     "$TOP/scripts/setup" "$1" >/dev/null
     setup_packages
     qemu_worktree "$1" "$tree"
-    qemu_build "$tree"
+    qemu_build "$tree" qemu-system-x86_64 "${@:2}"
     echo "$tree/build/qemu-system-x86_64"
 }
