@@ -27,8 +27,8 @@ enum {
 };
 
 /*
- * Descriptors in hex. The arguments are hex too, so that what a test says is
- * what is in the blob: a 16-bit field is written low byte first.
+ * Descriptors in hex. The arguments are hex too, in the order of the blob: a
+ * 16-bit field is written low byte first.
  */
 
 /* 9.6.1: bcdUSB 2.00, class per interface, bMaxPacketSize0 64 */
@@ -59,7 +59,7 @@ enum {
 #define ASSOCIATION(iFunction) \
     "08 0b 00 02 02 02 01 " iFunction
 
-/* CDC 1.1, 5.2.3: bcdCDC 1.10; what ACM's are, and two that name a string */
+/* CDC 1.1, 5.2.3: bcdCDC 1.10; those of ACM, and two that name a string */
 #define CDC_HEADER              "05 24 00 1001 "
 #define CDC_CALL_MANAGEMENT     "05 24 01 00 01 "
 #define CDC_ACM                 "04 24 02 02 "
@@ -67,7 +67,9 @@ enum {
 #define CDC_COUNTRY(index)      "06 24 07 " index "0000 "
 #define CDC_ETHERNET(index)     "0d 24 0f " index "00000000 ea05 0000 00 "
 
-/* What properties make: two interfaces are 67 bytes, one is 32 */
+/*
+ * The configurations that properties make: 67 bytes with two interfaces, or 32
+ */
 #define VENDOR_PORT(class, iInterface) \
     CONFIGURATION("2000", "01", "00") \
     IFACE("00", "00", "02", class, iInterface) BULK_IN BULK_OUT
@@ -82,8 +84,8 @@ enum {
 /*
  * Nearly everything that a well-formed blob may have: two configurations,
  * interface associations, alternate settings, endpoints as long as audio's,
- * descriptors of a class, every place that a string index can stand in, an
- * index that is used twice, two languages, a string without characters.
+ * class-specific descriptors, every field for a string index, an index that is
+ * used twice, two languages, an empty string.
  */
 #define RICH_CONFIGURATION \
     CONFIGURATION("6900", "02", "04") \
@@ -103,7 +105,7 @@ enum {
     STRING_A STRING_BC STRING_A STRING_BC STRING_A STRING_BC STRING_A \
     "02 03 " STRING_BC
 
-/* One of the simple ones, and where things are in it */
+/* A simple blob, and the offsets in it */
 #define SIMPLE \
     DEVICE("0912", "0100", "0001", "00", "00", "01", "01") \
     VENDOR_PORT("ff 00 00", "00") LANGID STRING_A
@@ -130,8 +132,8 @@ enum {
 /* ------------------------------------------------------------------ */
 
 /*
- * A blob in a heap block of its own and of just its size, so that a sanitizer
- * sees it if a single byte past either end is read.
+ * A blob in a heap block of exactly its size: a sanitizer sees a read of a
+ * single byte beyond either end.
  */
 typedef struct Blob {
     uint8_t *data;
@@ -351,7 +353,7 @@ static void test_build(gconstpointer opaque)
     g_assert_true(oracle_verify(expected.data, expected.length, NULL));
 }
 
-/* The largest that properties can make is what callers set aside for it */
+/* Callers allocate exactly the size of the largest blob of properties */
 static void test_build_largest(void)
 {
     static const char *const value[NPROPS] = {
@@ -387,7 +389,10 @@ typedef struct TextCase {
                         " UTF-16 units, in UTF-8"
 
 static const TextCase text_cases[] = {
-    /* The first and the last of each length, and next to the surrogates */
+    /*
+     * The first and the last character of each length, and next to the
+     * surrogates
+     */
     { "u0001", "\x01", "04 03 0100" },
     { "u007f", "\x7f", "04 03 7f00" },
     { "u0080", "\xc2\x80", "04 03 8000" },
@@ -431,7 +436,7 @@ static const TextCase text_cases[] = {
     { "overlong-4", "\xf0\x8f\xbf\xbf", NULL, INVALID("0") },
     { "surrogate-lowest", "\xed\xa0\x80", NULL, INVALID("0") },
     { "surrogate-highest", "\xed\xbf\xbf", NULL, INVALID("0") },
-    /* As Java and Oracle write U+10000 */
+    /* U+10000 as Java and Oracle write it */
     { "surrogate-pair", "x\xed\xa0\x80\xed\xb0\x80", NULL, INVALID("1") },
     { "above-10ffff", "\xf4\x90\x80\x80", NULL, INVALID("0") },
     { "f5", "\xf5\x80\x80\x80", NULL, INVALID("0") },
@@ -440,11 +445,11 @@ static const TextCase text_cases[] = {
     { "fe", "\xfe", NULL, INVALID("0") },
     { "ff", "\xff", NULL, INVALID("0") },
     { "latin-1", "caf\xe9", NULL, INVALID("3") },
-    /* Which of two faults: the value is no text at all, so it has no length */
+    /* Two faults: the value is no text, so the length is not reported */
     { "long-and-invalid", X126("x") "y\xff", NULL, INVALID("127") },
 };
 
-/* Every string property takes and refuses the same */
+/* Every string property accepts and refuses the same values */
 static void test_text(gconstpointer opaque)
 {
     const TextCase *t = opaque;
@@ -547,9 +552,9 @@ static const RefuseCase refuse_cases[] = {
       "desc-interface='': " TOO_LONG("0") },
 
     /*
-     * The value is a line of a log and of a terminal, whatever it is: U+0080
-     * to U+009F (here CSI, which begins a terminal's commands) are as bad as
-     * an escape character.
+     * The value is shown on one line of a log or a terminal: U+0080 to U+009F
+     * (here CSI, which begins a terminal's commands) are as bad as an escape
+     * character.
      */
     { "shown-escaped", { [IDS] = "a\nb\tc\x1b[2J\x7f\xc2\x9b" "2J\xff\xc2" },
       "desc='a\\x0ab\\x09c\\x1b[2J\\x7f\\xc2\\x9b2J\\xff\\xc2': expected "
@@ -577,7 +582,7 @@ static void test_refuse(gconstpointer opaque)
     g_assert_cmpstr(err.text, ==, t->message);
 }
 
-/* No value, however long or strange, makes a message that is no message */
+/* Every value, however long or strange, makes a proper message */
 static void test_refuse_messages_fit(void)
 {
     int byte, length;
@@ -594,7 +599,7 @@ static void test_refuse_messages_fit(void)
 
                 value[prop] = text;
                 b = build(value, &err);
-                /* "aa" is a class; nothing else here is anything */
+                /* "aa" is a class; no other value here is valid */
                 g_assert_true(!b.length || (prop == CLASS && length == 2 &&
                                             g_ascii_isxdigit(byte)));
                 /* Cut or not, the end says what is expected */
@@ -611,7 +616,7 @@ static void test_refuse_messages_fit(void)
 #define EXCLUDES(name)  "desc-file='/x': a file is the whole descriptor and " \
                         "excludes '" name "'"
 
-/* A message of NULL: they go together */
+/* NULL: the properties go together */
 static const RefuseCase together_cases[] = {
     { "nothing", { NULL }, NULL },
     { "ids", { [IDS] = "1209:0001" }, NULL },
@@ -619,7 +624,7 @@ static const RefuseCase together_cases[] = {
     { "everything-but-file",
       { [IDS] = "1209:0001", [MANUFACTURER] = "a", [PRODUCT] = "a",
         [SERIAL] = "a", [INTERFACE] = "a", [CLASS] = "ff" }, NULL },
-    /* Whether they are any good is not asked here */
+    /* The values are not checked here */
     { "bad-values", { [IDS] = "bad", [SERIAL] = "", [CLASS] = "bad" }, NULL },
 
     { "manufacturer-alone", { [MANUFACTURER] = "a" },
@@ -629,7 +634,7 @@ static const RefuseCase together_cases[] = {
     { "interface-alone", { [INTERFACE] = "d" },
       "desc-interface='d': " NEEDS_IDS },
     { "class-alone", { [CLASS] = "ff" }, "desc-class='ff': " NEEDS_IDS },
-    /* Even one that is empty was given */
+    /* An empty value counts as given */
     { "empty-alone", { [SERIAL] = "" }, "desc-serial='': " NEEDS_IDS },
     { "several-alone", { [PRODUCT] = "b", [CLASS] = "ff" },
       "desc-product='b': " NEEDS_IDS },
@@ -666,7 +671,7 @@ static void test_together(gconstpointer opaque)
     }
 }
 
-/* The names are what users write, the help what they read in one line */
+/* Users write the names, and read the help in one line */
 static void test_prop_info(void)
 {
     static const char *const names[] = {
@@ -727,7 +732,7 @@ static const CheckCase check_cases[] = {
     { "two-configurations",
       BARE("02") CONFIGURATION("1200", "01", "00") BARE_IFACE("00")
       CONFIGURATION("1200", "01", "00") BARE_IFACE("00") LANGID },
-    /* No string is named by what only looks like a functional descriptor */
+    /* A descriptor that only looks like a functional one names no string */
     { "country-too-short",
       BARE("01") CONFIGURATION("1500", "01", "00") BARE_COMM_IFACE "03 24 07" },
     { "country-before-interface",
@@ -789,7 +794,7 @@ static const CheckCase check_cases[] = {
       "at offset 18: configuration: bLength is 8, not 9" },
     { "configuration-length-10", SIMPLE, AT_CONFIGURATION, 1, "0a",
       "at offset 18: configuration: bLength is 10, not 9" },
-    /* 9.6.4: another speed's, which no driver asks for with the blob */
+    /* 9.6.4: the configuration of another speed has no place in the blob */
     { "configuration-other-speed", SIMPLE, AT_CONFIGURATION + 1, 1, "07",
       "at offset 18: configuration: bDescriptorType is 07, not 02" },
     { "total-0", SIMPLE, AT_CONFIGURATION + 2, 2, "0000",
@@ -885,7 +890,7 @@ static const CheckCase check_cases[] = {
     { "endpoints-1-of-2", SIMPLE, AT_INTERFACE + 4, 1, "01",
       "at offset 50: interface 0.0 ends here: bNumEndpoints is 1, but it "
       "has 2" },
-    /* One too many here, one too few there */
+    /* One endpoint too many here, one too few there */
     { "endpoints-of-another",
       BARE("01") CONFIGURATION("2900", "02", "00")
       IFACE("03", "04", "02", "ff 00 00", "00") BULK_IN
@@ -901,7 +906,7 @@ static const CheckCase check_cases[] = {
       BARE_IFACE("00"), 0, 0, "",
       "at offset 27: interface association: bLength is 9, not 8" },
 
-    /* Every place that names a string: there is no string 2 */
+    /* Every field that names a string; there is no string 2 */
     { "used-iManufacturer", SIMPLE, AT_DEVICE + 14, 1, "02", STRING_2_MISSING },
     { "used-iProduct", SIMPLE, AT_DEVICE + 15, 1, "02", STRING_2_MISSING },
     { "used-iSerialNumber",
@@ -1000,7 +1005,7 @@ static void test_check(gconstpointer opaque)
     blob_free(&b);
 }
 
-/* One configuration that is @total bytes with all that belongs to it */
+/* One configuration of @total bytes in all */
 static Blob blob_of_size(size_t total)
 {
     g_auto(Blob) head = blob_from_hex(BARE("01")
@@ -1036,10 +1041,10 @@ static void test_check_largest(void)
 /* ------------------------------------------------------------------ */
 
 /*
- * Every way to damage a good blob by one byte. Most are refused; what is not
- * refused (a vendor that is another vendor) must be read as it stands, which
- * oracle_verify() sees to. Where not @every value of a byte is worth the time,
- * it is each of its bits, and all of them.
+ * Every way to damage a good blob by one byte. Most blobs are refused. A blob
+ * that is not refused (with another vendor) must be read as it stands:
+ * oracle_verify() checks that. With @every, each byte takes every value;
+ * otherwise each bit is flipped, and then all bits.
  */
 static void damage(const uint8_t *data, size_t length, bool every)
 {
@@ -1055,7 +1060,7 @@ static void damage(const uint8_t *data, size_t length, bool every)
         g_auto(Blob) cut = blob_copy(data, i);
         bool accept = oracle_verify(cut.data, cut.length, NULL);
 
-        /* The one part that may be left out: languages, for no string */
+        /* The only optional part: languages without a string */
         g_assert(accept == (i == info.strings_offset && length - i >= 4 &&
                             data[i] == length - i));
     }
@@ -1081,7 +1086,9 @@ static void damage(const uint8_t *data, size_t length, bool every)
             good.data[i] ^= value;
         }
     }
-    /* idVendor, idProduct and bcdDevice may be anything, two bytes nothing */
+    /*
+     * idVendor, idProduct and bcdDevice may have any value, two bytes only one
+     */
     g_assert_cmpuint(accepted, >=, 6 * values);
     g_assert_cmpuint(refused, >=, 2 * values);
     assert_same_bytes(good.data, good.length, data, length);
@@ -1094,7 +1101,7 @@ static void test_damage(gconstpointer opaque)
     damage(b.data, b.length, true);
 }
 
-/* Several bytes changed, taken out, doubled: the same ones on each run */
+/* Several bytes are changed, removed or doubled, the same in each run */
 static void test_damage_at_random(void)
 {
     static const char *const from[] = {
@@ -1142,7 +1149,7 @@ static void test_damage_at_random(void)
 
 /* ------------------------------------------------------------------ */
 
-/* The oracle compares info for every blob; this one says it in words */
+/* The oracle compares info for every blob; this test has the expected values */
 static void test_info(void)
 {
     g_auto(Blob) b = blob_from_hex(
@@ -1175,7 +1182,7 @@ static void test_info(void)
     g_assert_true(oracle_verify(b.data, b.length, NULL));
 }
 
-/* Which indices are used is known before the strings are there */
+/* The used indices are known before the strings are there */
 static void test_used_strings(void)
 {
     g_auto(Blob) b = blob_from_hex(RICH);
@@ -1329,7 +1336,7 @@ static void test_string_sparse(void)
 
 /* ------------------------------------------------------------------ */
 
-/* What blob_with_serial() makes: 49 bytes, so 69 are left for more than '#' */
+/* The name of blob_with_serial() has 49 bytes; 69 are left after '#' */
 #define MODALIAS    "usb:vABCDp0001d1234dc00dsc00dp00icFAisc0Cip0Ein00"
 
 typedef struct NameCase {
@@ -1355,7 +1362,7 @@ static const NameCase name_cases[] = {
     { "control-above-ascii", "\xc2\x80" "a\xc2\x9b" "b\xc2\x9f\xc2\xa0", 0,
       MODALIAS "#_a_b_\xc2\xa0" },
     { "path", "../../etc", 0, MODALIAS "#.._.._etc" },
-    /* To udev this is an encoded character, to us four */
+    /* udev sees an encoded character, the codec four characters */
     { "backslash", "\\x2f", 0, MODALIAS "#_x2f" },
     { "above-ascii", "\xc3\xa9" EURO ASTRAL, 0,
       MODALIAS "#\xc3\xa9" EURO ASTRAL },
@@ -1367,7 +1374,7 @@ static const NameCase name_cases[] = {
       MODALIAS "#x" X16(EURO) EURO EURO EURO EURO EURO EURO },
     { "cut-3-to-the-byte", X126(EURO), 0,
       MODALIAS "#" X16(EURO) EURO EURO EURO EURO EURO EURO EURO },
-    /* A byte is left over, but no later character is brought forward */
+    /* One byte stays free: no later, shorter character moves forward */
     { "cut-3-then-ascii", "xy" X16(EURO) EURO EURO EURO EURO EURO EURO EURO "z",
       0, MODALIAS "#xy" X16(EURO) EURO EURO EURO EURO EURO EURO },
     { "cut-4", X62(ASTRAL), 0, MODALIAS "#" X16(ASTRAL) ASTRAL },
@@ -1402,8 +1409,8 @@ static void test_name(gconstpointer opaque)
 /* ------------------------------------------------------------------ */
 
 /*
- * tests/unit/fixtures: blobs of USB devices that have nothing to do with this
- * project, and what another program says is in them (see the README there).
+ * tests/unit/fixtures: blobs of USB devices from outside this project, and
+ * another program's description of them (see the README there).
  */
 
 static void say(GHashTable *said, const char *key, char *value)
@@ -1504,11 +1511,11 @@ static void test_fixture(gconstpointer opaque)
     }
     g_assert_cmpuint(g_hash_table_size(found), ==, g_hash_table_size(expected));
 
-    /* They are many, and may be long: each value only with -m slow */
+    /* The blobs are many and long: try every value only with -m slow */
     damage(b.data, b.length, !g_test_quick());
 }
 
-/* Without fixtures nothing was compared with anything: that is no success */
+/* Without fixtures nothing was compared: that is a failure */
 static void test_fixtures_are_there(gconstpointer opaque)
 {
     g_assert_cmpint(GPOINTER_TO_INT(opaque), >, 0);

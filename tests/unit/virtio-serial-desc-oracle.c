@@ -1,13 +1,13 @@
 /*
- * What the codec of virtio-serial descriptors must say, worked out again
+ * A second implementation of the rules of virtio-serial descriptors
  *
- * The unit tests and the fuzzers put hundreds of thousands of blobs before the
- * codec, most of which nobody has looked at. Here each gets a second opinion,
- * reached by another way so that the two are not wrong together: the codec
- * walks a blob once, top down, and stops at the first fault; this first cuts
- * the whole of it into descriptors, as if it knew nothing but bLength, and
- * then asks for each rule of virtio-serial-desc-codec.h by itself whether the list
- * of descriptors obeys it. It is slow and needs GLib, and may.
+ * The unit tests and the fuzzers give the codec hundreds of thousands of blobs,
+ * and nobody has looked at most of them. This oracle gives a second opinion on
+ * each blob, in another way, so that the two are not wrong together. The codec
+ * walks a blob once, top down, and stops at the first fault. The oracle first
+ * cuts the whole blob into descriptors, as if it knew nothing but bLength. Then
+ * it checks each rule of virtio-serial-desc-codec.h by itself, against the list
+ * of descriptors. The oracle may be slow, and needs GLib.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
