@@ -20,17 +20,17 @@
 /* The feature bits of queues and transports, the same for every device */
 #define COMMON_FEATURES     MAKE_64BIT_MASK(24, 26)
 
-/* What memory that the device has not written looks like */
+/* The bytes of memory that the device has not written */
 #define UNWRITTEN           0xa5
 
-/* How many such bytes follow each segment of a buffer */
+/* How many such bytes follow each segment of a buffer, as a guard */
 #define GUARD               16
 
 struct QVSerBuffer {
-    uint64_t addr;          /* segments with a guard after each */
+    uint64_t addr;          /* the segments, with a guard after each */
     uint32_t size;          /* of that */
     uint32_t capacity;      /* of the segments alone */
-    bool adjoin;            /* no guard but the last one */
+    bool adjoin;            /* the only guard is the last one */
     unsigned int nr_segments;
     QVSerSegment *segments;
     /* For data: */
@@ -113,8 +113,8 @@ static bool get_used(QVSerDriver *drv, QVirtQueue *vq, uint32_t *head)
 }
 
 /*
- * No interrupts from c_ovq: with one line for all queues, they would hide that
- * c_ivq's are missing.
+ * No interrupts from c_ovq: with one line for all queues, they would hide
+ * missing interrupts of c_ivq.
  */
 static void disable_interrupts(QVSerDriver *drv, QVirtQueue *vq)
 {
@@ -145,13 +145,13 @@ static void free_queue(QVSerDriver *drv, QVirtQueue *vq)
     qvirtqueue_cleanup(drv->vdev->bus, vq, drv->alloc);
 }
 
-/* What is between segment @i of @buf and what follows it */
+/* The bytes between segment @i of @buf and the next segment */
 static uint32_t gap(const QVSerBuffer *buf, unsigned int i)
 {
     return buf->adjoin && i < buf->nr_segments - 1 ? 0 : GUARD;
 }
 
-/* How much of @buf's memory is segment @i, and how much with what follows it */
+/* The length of segment @i of @buf, alone and with its guard */
 static uint32_t own_len(const QVSerBuffer *buf, unsigned int i)
 {
     return buf->segments[i].addr ? 0 : buf->segments[i].len;
@@ -359,8 +359,9 @@ void qvser_send(QVSerDriver *drv, uint32_t id, uint16_t event, uint16_t value)
 }
 
 /*
- * The @used bytes that a buffer holds into @data, if nothing else was written.
- * All of it is read before that is checked: each access is a message to QEMU.
+ * Copy the @used bytes of a buffer into @data, and check that nothing else was
+ * written. All memory is read at once, because each access is a message to
+ * QEMU.
  */
 static void read_buffer(QVSerDriver *drv, QVSerBuffer *buf, uint32_t used,
                         uint8_t *data)
@@ -568,8 +569,8 @@ void qvser_queue_segments(QVSerDriver *drv, QVSerQueue *q,
 }
 
 /*
- * Virtio 1.3, 2.7.10: does the device want to know of the buffers that were
- * added from @q->kicked_idx to before @end?
+ * Virtio 1.3, 2.7.10: does the device want a notification of the buffers from
+ * @q->kicked_idx to before @end?
  */
 static bool wants_notification(QVSerDriver *drv, QVSerQueue *q, uint16_t end)
 {
@@ -615,7 +616,7 @@ unsigned int qvser_nr_used(QVSerDriver *drv, QVSerQueue *q)
     return (uint16_t)(load16(drv, idx) - q->vq->last_used_idx);
 }
 
-/* The buffer that begins with descriptor @head is not the device's any more */
+/* The device has used the buffer that begins with descriptor @head */
 static QVSerBuffer *take_posted(QVSerQueue *q, uint32_t head)
 {
     GList *link;
@@ -649,7 +650,7 @@ bool qvser_next_used(QVSerDriver *drv, QVSerQueue *q, GByteArray *data)
     if (q->to_host) {
         g_assert_cmpuint(used, ==, 0);
     } else {
-        /* What is not filled stays with the device */
+        /* Buffers that are not filled stay with the device */
         g_assert_cmpuint(used, >, 0);
         g_byte_array_set_size(data, data->len + used);
         read_buffer(drv, buf, used, data->data + data->len - used);

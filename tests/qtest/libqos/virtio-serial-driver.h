@@ -28,8 +28,8 @@
 
 typedef struct QVSerSegment {
     uint32_t len;
-    bool device_reads;      /* as no part of a buffer on c_ivq should be */
-    uint64_t addr;          /* where it is, 0: in memory of its own */
+    bool device_reads;      /* not for a proper buffer on c_ivq */
+    uint64_t addr;          /* its address; 0: memory is allocated */
 } QVSerSegment;
 
 /* struct vring_desc without the address */
@@ -46,7 +46,7 @@ typedef struct QVSerEvent {
     uint16_t value;
     uint32_t used;          /* the message's length, by the used ring */
     uint32_t room;          /* the buffer's length */
-    uint32_t length;        /* of the payload, what follows the header */
+    uint32_t length;        /* of the payload, which follows the header */
     uint8_t *payload;       /* valid until the next event is taken */
 } QVSerEvent;
 
@@ -56,16 +56,16 @@ typedef struct QVSerBuffer QVSerBuffer;
 typedef struct QVSerQueue {
     QVirtQueue *vq;         /* NULL: not set up */
     bool to_host;           /* so the device reads from the buffers */
-    GQueue posted;          /* what the device has, in the order of posting */
-    uint16_t *free;         /* descriptors that are in no buffer */
+    GQueue posted;          /* the device's buffers, in the order of posting */
+    uint16_t *free;         /* free descriptors */
     uint16_t nr_free;
-    uint16_t avail_idx;     /* with what is queued and not announced yet */
-    uint16_t kicked_idx;    /* what it was at the last qvser_kick() */
+    uint16_t avail_idx;     /* counts queued buffers, also before a kick */
+    uint16_t kicked_idx;    /* avail_idx at the last qvser_kick() */
 } QVSerQueue;
 
 typedef struct QVSerDriver {
     /* The test's, before qvser_start() */
-    uint64_t features;      /* of a console, to take; MULTIPORT at first */
+    uint64_t features;      /* of a console, to take; first only MULTIPORT */
     uint64_t data_ports;    /* a bit for each port that gets data queues */
     bool indirect;          /* take INDIRECT_DESC */
     bool event_idx;         /* take EVENT_IDX */
@@ -80,7 +80,7 @@ typedef struct QVSerDriver {
     QVirtQueue *c_ivq, *c_ovq;
     QVSerQueue ivqs[QVSER_DATA_PORTS], ovqs[QVSER_DATA_PORTS];
     QVSerBuffer **buffers;  /* on c_ivq, by their first descriptor */
-    GQueue *kept;           /* first descriptors of those not given back */
+    GQueue *kept;           /* first descriptors of buffers that were kept */
     uint64_t out;           /* guest address of the message to the device */
     uint8_t *in;            /* the last message from the device */
     bool interrupted;       /* since c_ivq was last found empty */
@@ -105,10 +105,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(QVSerDriver, qvser_free)
  * qvser_start:
  * @drv: the driver
  *
- * Reset the device, take what it offers of @drv->features and of what is not
- * for consoles only, but INDIRECT_DESC and EVENT_IDX only if @drv says so; set
- * up the queues and set DRIVER_OK. No buffers are posted, no message is sent.
- * May be called again.
+ * Reset the device and negotiate: take @drv->features and the features of all
+ * virtio devices, as far as they are offered, but INDIRECT_DESC and EVENT_IDX
+ * only if @drv says so. Set up the queues and set DRIVER_OK. Post no buffer and
+ * send no message. May be called again.
  */
 void qvser_start(QVSerDriver *drv);
 
@@ -124,13 +124,13 @@ bool qvser_negotiated(QVSerDriver *drv, unsigned int feature);
 /**
  * qvser_add_buffer:
  * @drv: a started driver
- * @segments: what it is made of
+ * @segments: the buffer's segments
  * @nr_segments: how many
  *
- * Post one buffer on c_ivq. Its segments are apart from each other in memory
- * unless @drv->adjoin, and nothing but what the used ring tells may have been
- * written when it comes back. That is not checked of a segment with an address,
- * as of a register of a device.
+ * Post one buffer on c_ivq. Its segments are apart from each other in memory,
+ * unless @drv->adjoin. When the buffer comes back, the driver checks that the
+ * device has written only as many bytes as the used ring says. Segments with an
+ * address, such as a register of a device, are not checked.
  */
 void qvser_add_buffer(QVSerDriver *drv, const QVSerSegment *segments,
                       unsigned int nr_segments);
@@ -181,8 +181,8 @@ void qvser_send(QVSerDriver *drv, uint32_t id, uint16_t event, uint16_t value);
  * @ev: filled if there is one
  *
  * Take the next event if there is one already. Its buffer is posted again
- * unless @drv->keep. Checked on the way: that the device interrupts, and that
- * it writes nothing beyond what it says.
+ * unless @drv->keep. The driver checks that the device interrupts, and that the
+ * device writes only as many bytes as the used ring says.
  *
  * Returns: whether there was one.
  */
@@ -217,12 +217,12 @@ void qvser_wait_broken(QVSerDriver *drv);
  * qvser_queue:
  * @drv: a started driver
  * @q: a queue of a port of @drv->data_ports
- * @lens: of the segments, each at least 1
+ * @lens: the segments' lengths, each at least 1
  * @nr_segments: how many
- * @data: what is in them, one behind the other; NULL for a queue to the guest
+ * @data: the bytes of all segments; NULL for a queue to the guest
  *
  * Add a buffer. Its segments are apart from each other in memory unless
- * @drv->adjoin. The device is not told before qvser_kick().
+ * @drv->adjoin. The device sees the buffer at the next qvser_kick().
  */
 void qvser_queue(QVSerDriver *drv, QVSerQueue *q, const uint32_t *lens,
                  unsigned int nr_segments, const void *data);
@@ -235,7 +235,7 @@ void qvser_queue_segments(QVSerDriver *drv, QVSerQueue *q,
 /* Returns: whether there are descriptors for such a buffer now */
 bool qvser_has_room(QVSerQueue *q, unsigned int nr_segments);
 
-/* Let the device see what was queued, and notify it if it wants to know. */
+/* Let the device see queued buffers; notify it if it wants a notification. */
 void qvser_kick(QVSerDriver *drv, QVSerQueue *q);
 
 /**
@@ -252,17 +252,16 @@ bool qvser_is_awaited(QVSerDriver *drv, QVSerQueue *q);
  * qvser_next_used:
  * @drv: a started driver
  * @q: a queue of a port of @drv->data_ports
- * @data: what the device has written is added here, NULL for a queue to the
- *        host
+ * @data: the device's bytes are added here; NULL for a queue to the host
  *
- * Take a buffer back that the device is done with, in the order of its doing.
- * Checked on the way: that nothing is written but what the used ring says.
+ * Take the next used buffer back. The driver checks that the device has written
+ * only as many bytes as the used ring says.
  *
  * Returns: whether there was one.
  */
 bool qvser_next_used(QVSerDriver *drv, QVSerQueue *q, GByteArray *data);
 
-/* Returns: how many buffers the device is done with, that are not taken back */
+/* Returns: how many used buffers are not taken back yet */
 unsigned int qvser_nr_used(QVSerDriver *drv, QVSerQueue *q);
 
 /* Returns: how many bytes are in the buffers that the device still has */
