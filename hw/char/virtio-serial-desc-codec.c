@@ -759,25 +759,39 @@ void virtio_serial_desc_info(const uint8_t *blob, size_t length,
     };
 }
 
-size_t virtio_serial_desc_string(const uint8_t *blob, size_t length,
-                                 uint8_t index, char *dest)
+const uint8_t *virtio_serial_desc_find_string(const uint8_t *blob,
+                                              size_t length, uint8_t index)
 {
     VirtIOSerialDescError ignored;
     Walk w = { .blob = blob, .length = length, .err = &ignored };
-    const uint8_t *p, *end;
-    size_t used = 0;
+    const uint8_t *p;
     unsigned int i;
 
-    dest[0] = '\0';
     codec_check_descriptors(&w);
-    if (index == 0 || !w.used[index]) {
-        return 0;
+    if (!w.used[index]) {
+        return NULL;
     }
-
     p = blob + w.offset;
     for (i = 0; i < index; i++) {
         p += w.used[i] ? p[0] : 0;
     }
+    return p;
+}
+
+size_t virtio_serial_desc_string(const uint8_t *blob, size_t length,
+                                 uint8_t index, char *dest)
+{
+    const uint8_t *p = NULL, *end;
+    size_t used = 0;
+
+    dest[0] = '\0';
+    if (index) {
+        p = virtio_serial_desc_find_string(blob, length, index);
+    }
+    if (!p) {
+        return 0;
+    }
+
     for (end = p + p[0], p += 2; p < end; p += 2) {
         uint32_t c = get_le16(p);
 

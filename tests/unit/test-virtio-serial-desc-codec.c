@@ -1329,8 +1329,23 @@ static void test_string_sparse(void)
     int i;
 
     for (i = 0; i < G_N_ELEMENTS(expected); i++) {
+        const uint8_t *p = virtio_serial_desc_find_string(b.data, b.length,
+                                                          expected[i].index);
+
         virtio_serial_desc_string(b.data, b.length, expected[i].index, dest);
         g_assert_cmpstr(dest, ==, expected[i].text);
+        if (expected[i].index == 0) {
+            /* The LANGIDs, which are no string */
+            g_assert_cmphex(p[1], ==, 3);
+            g_assert_cmphex(p[2] | p[3] << 8, ==, 0x0409);
+        } else if (p) {
+            g_assert_cmpuint(p[0], ==, 2 + 2 * strlen(dest));
+            g_assert_true(!*dest || p[2] == dest[0]);
+        }
+        /* The ninth is there, and has nothing in it */
+        g_assert_cmpint(!p, ==, expected[i].index == 1 ||
+                        expected[i].index == 10 ||
+                        expected[i].index == 253 || expected[i].index == 255);
     }
 }
 

@@ -157,6 +157,17 @@ void virtio_serial_desc_info(const uint8_t *blob, size_t length,
 #define VIRTIO_SERIAL_DESC_STRING_SIZE  (126 * 3 + 1)
 
 /**
+ * virtio_serial_desc_find_string:
+ * @blob: a well-formed blob
+ * @length: its length in bytes
+ * @index: of the string descriptor; 0 is the one with the LANGIDs
+ *
+ * Returns: where in @blob the string descriptor is, NULL if there is none.
+ */
+const uint8_t *virtio_serial_desc_find_string(const uint8_t *blob,
+                                              size_t length, uint8_t index);
+
+/**
  * virtio_serial_desc_string:
  * @blob: a well-formed blob
  * @length: its length in bytes
