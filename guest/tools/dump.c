@@ -9,6 +9,7 @@
  */
 
 #include "util.h"
+#include "descriptor.h"
 #include "dump.h"
 #include "names.h"
 #include "text.h"
@@ -16,9 +17,31 @@
 /* Where values end, from their indentation on */
 #define VALUE_COLUMN 25
 
+/* A field, and how it is shown */
+typedef struct Field {
+    const char *name;           /* as lsusb has it */
+    size_t offset, size;
+    void (*show)(const Port *port, int indent, const struct Field *field,
+                 const uint8_t *p);
+} Field;
+
+/* What kind of descriptor has which fields */
+typedef struct Layout {
+    uint8_t type;
+    int subtype;                /* of a communications interface's; -1: any */
+    uint8_t length;             /* at least, in bytes */
+    int indent;
+    const char *title;
+    const Field *field;
+    size_t fields;
+} Layout;
+
+/* ------------------------------------------------------------------ */
+/* Lines */
+
 /* A line with a field's name and its value, and no end yet */
-static void PRINTF(3, 4)
-begin(int indent, const char *name, const char *fmt, ...)
+static void PRINTF(3, 4) begin(int indent, const char *name, const char *fmt,
+                               ...)
 {
     char value[32];
     va_list ap;
@@ -40,136 +63,385 @@ static void end(const char *meaning)
     putchar('\n');
 }
 
-static void number(int indent, const char *name, unsigned int value)
+static void line(int indent, const char *text)
 {
-    begin(indent, name, "%u", value);
-    end(NULL);
+    printf("%*s%s\n", indent, "", text);
 }
 
-static void named(int indent, const char *name, unsigned int value,
+/* ------------------------------------------------------------------ */
+/* How fields are shown */
+
+static unsigned int value_of(const Field *field, const uint8_t *p)
+{
+    return get_le(p + field->offset, field->size);
+}
+
+static void named(int indent, const Field *field, const uint8_t *p,
                   const char *meaning)
 {
-    begin(indent, name, "%u", value);
+    begin(indent, field->name, "%u", value_of(field, p));
     end(meaning);
 }
 
-static void hex(int indent, const char *name, const uint8_t *p, int bytes,
-                const char *meaning)
+static void named_hex(int indent, const Field *field, const uint8_t *p,
+                      const char *meaning)
 {
-    begin(indent, name, "0x%0*x", 2 * bytes, get_le(p, bytes));
+    begin(indent, field->name, "0x%0*x", 2 * (int)field->size,
+          value_of(field, p));
     end(meaning);
 }
 
-static void bcd(int indent, const char *name, const uint8_t *p)
+static void show_number(const Port *port, int indent, const Field *field,
+                        const uint8_t *p)
 {
-    begin(indent, name, "%x.%02x", p[1], p[0]);
+    (void)port;
+    named(indent, field, p, NULL);
+}
+
+static void show_hex(const Port *port, int indent, const Field *field,
+                     const uint8_t *p)
+{
+    (void)port;
+    named_hex(indent, field, p, NULL);
+}
+
+static void show_bcd(const Port *port, int indent, const Field *field,
+                     const uint8_t *p)
+{
+    unsigned int value = value_of(field, p);
+
+    (void)port;
+    begin(indent, field->name, "%x.%02x", value >> 8, value & 0xff);
     end(NULL);
 }
 
-static void string(const Port *port, int indent, const char *name,
-                   uint8_t index)
+static void show_string(const Port *port, int indent, const Field *field,
+                        const uint8_t *p)
 {
     char text[VIRTIO_SERIAL_DESC_STRING_SIZE];
 
-    port_string(port, index, text);
-    named(indent, name, index, text);
+    port_string(port, value_of(field, p), text);
+    named(indent, field, p, text);
 }
 
-static void header(int indent, const char *title, const uint8_t *p)
+/* A class is in front of its subclass, that in front of its protocol */
+static void show_class(const Port *port, int indent, const Field *field,
+                       const uint8_t *p)
 {
-    printf("%*s%s:\n", indent, "", title);
-    number(indent + 2, "bLength", p[0]);
-    number(indent + 2, "bDescriptorType", p[1]);
+    const uint8_t *class = p + field->offset;
+
+    (void)port;
+    named(indent, field, p, names_class(class[0]));
 }
 
-static void dump_device(const Port *port, const uint8_t *p)
+static void show_subclass(const Port *port, int indent, const Field *field,
+                          const uint8_t *p)
 {
-    uint16_t idVendor = get_le(p + 8, 2), idProduct = get_le(p + 10, 2);
+    const uint8_t *class = p + field->offset - 1;
 
-    header(0, "Device Descriptor", p);
-    bcd(2, "bcdUSB", p + 2);
-    named(2, "bDeviceClass", p[4], names_class(p[4]));
-    named(2, "bDeviceSubClass", p[5], names_subclass(p[4], p[5]));
-    named(2, "bDeviceProtocol", p[6], names_protocol(p[4], p[5], p[6]));
-    number(2, "bMaxPacketSize0", p[7]);
-    hex(2, "idVendor", p + 8, 2, names_vendor(idVendor));
-    hex(2, "idProduct", p + 10, 2, names_product(idVendor, idProduct));
-    bcd(2, "bcdDevice", p + 12);
-    string(port, 2, "iManufacturer", p[14]);
-    string(port, 2, "iProduct", p[15]);
-    string(port, 2, "iSerial", p[16]);
-    number(2, "bNumConfigurations", p[17]);
+    (void)port;
+    named(indent, field, p, names_subclass(class[0], class[1]));
 }
 
-static void dump_configuration(const Port *port, const uint8_t *p)
+static void show_protocol(const Port *port, int indent, const Field *field,
+                          const uint8_t *p)
 {
-    header(2, "Configuration Descriptor", p);
-    hex(4, "wTotalLength", p + 2, 2, NULL);
-    number(4, "bNumInterfaces", p[4]);
-    number(4, "bConfigurationValue", p[5]);
-    string(port, 4, "iConfiguration", p[6]);
-    hex(4, "bmAttributes", p + 7, 1, NULL);
-    if (!(p[7] & 0x80)) {
-        puts("      (Missing must-be-set bit!)");
+    const uint8_t *class = p + field->offset - 2;
+
+    (void)port;
+    named(indent, field, p, names_protocol(class[0], class[1], class[2]));
+}
+
+static void show_vendor(const Port *port, int indent, const Field *field,
+                        const uint8_t *p)
+{
+    named_hex(indent, field, p, names_vendor(port->info.idVendor));
+}
+
+static void show_product(const Port *port, int indent, const Field *field,
+                         const uint8_t *p)
+{
+    named_hex(indent, field, p, names_product(port->info.idVendor,
+                                              port->info.idProduct));
+}
+
+static void show_config_attributes(const Port *port, int indent,
+                                   const Field *field, const uint8_t *p)
+{
+    unsigned int value = value_of(field, p);
+
+    show_hex(port, indent, field, p);
+    if (!(value & USB_CONFIG_ATT_ONE)) {
+        line(indent + 2, "(Missing must-be-set bit!)");
     }
-    puts(p[7] & 0x40 ? "      Self Powered" : "      (Bus Powered)");
-    if (p[7] & 0x20) {
-        puts("      Remote Wakeup");
+    line(indent + 2, value & USB_CONFIG_ATT_SELFPOWER ? "Self Powered"
+                                                      : "(Bus Powered)");
+    if (value & USB_CONFIG_ATT_WAKEUP) {
+        line(indent + 2, "Remote Wakeup");
     }
-    begin(4, "MaxPower", "%u", p[8] * 2);
+}
+
+static void show_power(const Port *port, int indent, const Field *field,
+                       const uint8_t *p)
+{
+    (void)port;
+    begin(indent, field->name, "%u", value_of(field, p) * 2);
     puts("mA");
 }
 
-static void dump_association(const Port *port, const uint8_t *p)
+static void show_address(const Port *port, int indent, const Field *field,
+                         const uint8_t *p)
 {
-    header(4, "Interface Association", p);
-    number(6, "bFirstInterface", p[2]);
-    number(6, "bInterfaceCount", p[3]);
-    named(6, "bFunctionClass", p[4], names_class(p[4]));
-    named(6, "bFunctionSubClass", p[5], names_subclass(p[4], p[5]));
-    named(6, "bFunctionProtocol", p[6], names_protocol(p[4], p[5], p[6]));
-    string(port, 6, "iFunction", p[7]);
+    unsigned int value = value_of(field, p);
+
+    (void)port;
+    begin(indent, field->name, "0x%02x", value);
+    printf("  EP %u %s\n", value & USB_ENDPOINT_NUMBER_MASK,
+           value & USB_DIR_IN ? "IN" : "OUT");
 }
 
-static void dump_interface(const Port *port, const uint8_t *p)
+static void show_endpoint_attributes(const Port *port, int indent,
+                                     const Field *field, const uint8_t *p)
 {
-    header(4, "Interface Descriptor", p);
-    number(6, "bInterfaceNumber", p[2]);
-    number(6, "bAlternateSetting", p[3]);
-    number(6, "bNumEndpoints", p[4]);
-    named(6, "bInterfaceClass", p[5], names_class(p[5]));
-    named(6, "bInterfaceSubClass", p[6], names_subclass(p[5], p[6]));
-    named(6, "bInterfaceProtocol", p[7], names_protocol(p[5], p[6], p[7]));
-    string(port, 6, "iInterface", p[8]);
-}
+    static const struct {
+        const char *name, *meaning[4];
+    } part[] = {
+        { "Transfer Type",
+          { "Control", "Isochronous", "Bulk", "Interrupt" } },
+        { "Synch Type",
+          { "None", "Asynchronous", "Adaptive", "Synchronous" } },
+        { "Usage Type",
+          { "Data", "Feedback", "Implicit feedback Data", "(reserved)" } },
+    };
+    unsigned int value = value_of(field, p);
+    size_t i;
 
-static void dump_endpoint(const uint8_t *p)
-{
-    static const char *const transfer[] = {
-        "Control", "Isochronous", "Bulk", "Interrupt",
-    };
-    static const char *const synch[] = {
-        "None", "Asynchronous", "Adaptive", "Synchronous",
-    };
-    static const char *const usage[] = {
-        "Data", "Feedback", "Implicit feedback Data", "(reserved)",
-    };
-    unsigned int size = get_le(p + 4, 2);
-
-    header(6, "Endpoint Descriptor", p);
-    begin(8, "bEndpointAddress", "0x%02x", p[2]);
-    printf("  EP %u %s\n", p[2] & 0x0f, p[2] & 0x80 ? "IN" : "OUT");
-    number(8, "bmAttributes", p[3]);
-    printf("%10sTransfer Type            %s\n", "", transfer[p[3] & 3]);
-    printf("%10sSynch Type               %s\n", "", synch[p[3] >> 2 & 3]);
-    printf("%10sUsage Type               %s\n", "", usage[p[3] >> 4 & 3]);
-    begin(8, "wMaxPacketSize", "0x%04x", size);
-    printf("  %ux %u bytes\n", (size >> 11 & 3) + 1, size & 0x7ff);
-    number(8, "bInterval", p[6]);
-    if (p[0] >= 9) {
-        number(8, "bRefresh", p[7]);
-        number(8, "bSynchAddress", p[8]);
+    show_number(port, indent, field, p);
+    for (i = 0; i < ARRAY_SIZE(part); i++) {
+        printf("%*s%-24s %s\n", indent + 2, "", part[i].name,
+               part[i].meaning[value >> 2 * i & 3]);
     }
+}
+
+static void show_packet_size(const Port *port, int indent, const Field *field,
+                             const uint8_t *p)
+{
+    unsigned int value = value_of(field, p);
+
+    (void)port;
+    begin(indent, field->name, "0x%04x", value);
+    printf("  %ux %u bytes\n", (value >> 11 & 3) + 1, value & 0x7ff);
+}
+
+static void show_call_management(const Port *port, int indent,
+                                 const Field *field, const uint8_t *p)
+{
+    unsigned int value = value_of(field, p);
+
+    show_hex(port, indent, field, p);
+    if (value & USB_CDC_CALL_MGMT_CAP_CALL_MGMT) {
+        line(indent + 2, "call management");
+    }
+    if (value & USB_CDC_CALL_MGMT_CAP_DATA_INTF) {
+        line(indent + 2, "use DataInterface");
+    }
+}
+
+static void show_acm(const Port *port, int indent, const Field *field,
+                     const uint8_t *p)
+{
+    static const char *const capability[] = {
+        "get/set/clear comm features", "line coding and serial state",
+        "sends break", "connection notifications",
+    };
+    int i;
+
+    show_hex(port, indent, field, p);
+    for (i = ARRAY_SIZE(capability) - 1; i >= 0; i--) {
+        if (value_of(field, p) & 1 << i) {
+            line(indent + 2, capability[i]);
+        }
+    }
+}
+
+/* As many as the descriptor has */
+static void show_numbers(const Port *port, int indent, const Field *field,
+                         const uint8_t *p)
+{
+    size_t at;
+
+    (void)port;
+    begin(indent, field->name, "%u", value_of(field, p));
+    for (at = field->offset + 1; at < desc_length(p); at++) {
+        printf(" %u", p[at]);
+    }
+    end(NULL);
+}
+
+static void show_hexes(const Port *port, int indent, const Field *field,
+                       const uint8_t *p)
+{
+    Field one = *field;
+
+    for (; one.offset + one.size <= desc_length(p); one.offset += one.size) {
+        show_hex(port, indent, &one, p);
+    }
+}
+
+/* ------------------------------------------------------------------ */
+/* Which descriptor has which fields */
+
+#define FIELD(type, field, how) \
+    { .name = #field, .show = show_ ## how, DESC_AT(type, field) }
+/* The kernel's name for it is another one */
+#define FIELD_NAMED(text, type, field, how) \
+    { .name = text, .show = show_ ## how, DESC_AT(type, field) }
+
+#define HEADER \
+    FIELD(usb_descriptor_header, bLength, number), \
+    FIELD(usb_descriptor_header, bDescriptorType, number)
+
+static const Field device_fields[] = {
+    HEADER,
+    FIELD(usb_device_descriptor, bcdUSB, bcd),
+    FIELD(usb_device_descriptor, bDeviceClass, class),
+    FIELD(usb_device_descriptor, bDeviceSubClass, subclass),
+    FIELD(usb_device_descriptor, bDeviceProtocol, protocol),
+    FIELD(usb_device_descriptor, bMaxPacketSize0, number),
+    FIELD(usb_device_descriptor, idVendor, vendor),
+    FIELD(usb_device_descriptor, idProduct, product),
+    FIELD(usb_device_descriptor, bcdDevice, bcd),
+    FIELD(usb_device_descriptor, iManufacturer, string),
+    FIELD(usb_device_descriptor, iProduct, string),
+    FIELD_NAMED("iSerial", usb_device_descriptor, iSerialNumber, string),
+    FIELD(usb_device_descriptor, bNumConfigurations, number),
+};
+
+static const Field config_fields[] = {
+    HEADER,
+    FIELD(usb_config_descriptor, wTotalLength, hex),
+    FIELD(usb_config_descriptor, bNumInterfaces, number),
+    FIELD(usb_config_descriptor, bConfigurationValue, number),
+    FIELD(usb_config_descriptor, iConfiguration, string),
+    FIELD(usb_config_descriptor, bmAttributes, config_attributes),
+    FIELD_NAMED("MaxPower", usb_config_descriptor, bMaxPower, power),
+};
+
+static const Field association_fields[] = {
+    HEADER,
+    FIELD(usb_interface_assoc_descriptor, bFirstInterface, number),
+    FIELD(usb_interface_assoc_descriptor, bInterfaceCount, number),
+    FIELD(usb_interface_assoc_descriptor, bFunctionClass, class),
+    FIELD(usb_interface_assoc_descriptor, bFunctionSubClass, subclass),
+    FIELD(usb_interface_assoc_descriptor, bFunctionProtocol, protocol),
+    FIELD(usb_interface_assoc_descriptor, iFunction, string),
+};
+
+static const Field interface_fields[] = {
+    HEADER,
+    FIELD(usb_interface_descriptor, bInterfaceNumber, number),
+    FIELD(usb_interface_descriptor, bAlternateSetting, number),
+    FIELD(usb_interface_descriptor, bNumEndpoints, number),
+    FIELD(usb_interface_descriptor, bInterfaceClass, class),
+    FIELD(usb_interface_descriptor, bInterfaceSubClass, subclass),
+    FIELD(usb_interface_descriptor, bInterfaceProtocol, protocol),
+    FIELD(usb_interface_descriptor, iInterface, string),
+};
+
+/* The last two are for audio only */
+static const Field endpoint_fields[] = {
+    HEADER,
+    FIELD(usb_endpoint_descriptor, bEndpointAddress, address),
+    FIELD(usb_endpoint_descriptor, bmAttributes, endpoint_attributes),
+    FIELD(usb_endpoint_descriptor, wMaxPacketSize, packet_size),
+    FIELD(usb_endpoint_descriptor, bInterval, number),
+    FIELD(usb_endpoint_descriptor, bRefresh, number),
+    FIELD(usb_endpoint_descriptor, bSynchAddress, number),
+};
+
+/* Functional descriptors of a communications interface (CDC 1.1, 5.2.3) */
+static const Field cdc_header_fields[] = {
+    FIELD(usb_cdc_header_desc, bcdCDC, bcd),
+};
+
+static const Field cdc_call_fields[] = {
+    FIELD(usb_cdc_call_mgmt_descriptor, bmCapabilities, call_management),
+    FIELD(usb_cdc_call_mgmt_descriptor, bDataInterface, number),
+};
+
+static const Field cdc_acm_fields[] = {
+    FIELD(usb_cdc_acm_descriptor, bmCapabilities, acm),
+};
+
+static const Field cdc_union_fields[] = {
+    FIELD_NAMED("bMasterInterface", usb_cdc_union_desc, bMasterInterface0,
+                number),
+    FIELD_NAMED("bSlaveInterface", usb_cdc_union_desc, bSlaveInterface0,
+                numbers),
+};
+
+static const Field cdc_country_fields[] = {
+    FIELD(usb_cdc_country_functional_desc, iCountryCodeRelDate, string),
+    FIELD_NAMED("wCountryCode", usb_cdc_country_functional_desc, wCountyCode0,
+                hexes),
+};
+
+static const Field cdc_ethernet_fields[] = {
+    FIELD_NAMED("iMacAddress", usb_cdc_ether_desc, iMACAddress, string),
+    FIELD(usb_cdc_ether_desc, bmEthernetStatistics, hex),
+    FIELD(usb_cdc_ether_desc, wMaxSegmentSize, number),
+    FIELD(usb_cdc_ether_desc, wNumberMCFilters, hex),
+    FIELD(usb_cdc_ether_desc, bNumberPowerFilters, number),
+};
+
+#define FIELDS(name)            name ## _fields, ARRAY_SIZE(name ## _fields)
+
+/*
+ * The first that fits. Lengths of functional descriptors are as the host wants
+ * them, so they are looked at; those of others the codec has checked.
+ */
+static const Layout layouts[] = {
+    { USB_DT_DEVICE, -1, USB_DT_DEVICE_SIZE, 0, "Device Descriptor",
+      FIELDS(device) },
+    { USB_DT_CONFIG, -1, USB_DT_CONFIG_SIZE, 2, "Configuration Descriptor",
+      FIELDS(config) },
+    { USB_DT_INTERFACE_ASSOCIATION, -1, USB_DT_INTERFACE_ASSOCIATION_SIZE, 4,
+      "Interface Association", FIELDS(association) },
+    { USB_DT_INTERFACE, -1, USB_DT_INTERFACE_SIZE, 4, "Interface Descriptor",
+      FIELDS(interface) },
+    { USB_DT_ENDPOINT, -1, USB_DT_ENDPOINT_AUDIO_SIZE, 6,
+      "Endpoint Descriptor", FIELDS(endpoint) },
+    { USB_DT_ENDPOINT, -1, USB_DT_ENDPOINT_SIZE, 6, "Endpoint Descriptor",
+      endpoint_fields, ARRAY_SIZE(endpoint_fields) - 2 },
+    { USB_DT_CS_INTERFACE, USB_CDC_HEADER_TYPE, 5, 6, "CDC Header",
+      FIELDS(cdc_header) },
+    { USB_DT_CS_INTERFACE, USB_CDC_CALL_MANAGEMENT_TYPE, 5, 6,
+      "CDC Call Management", FIELDS(cdc_call) },
+    { USB_DT_CS_INTERFACE, USB_CDC_ACM_TYPE, 4, 6, "CDC ACM",
+      FIELDS(cdc_acm) },
+    { USB_DT_CS_INTERFACE, USB_CDC_UNION_TYPE, 5, 6, "CDC Union",
+      FIELDS(cdc_union) },
+    { USB_DT_CS_INTERFACE, USB_CDC_COUNTRY_TYPE, 4, 6, "Country Selection",
+      FIELDS(cdc_country) },
+    { USB_DT_CS_INTERFACE, USB_CDC_ETHERNET_TYPE, 13, 6, "CDC Ethernet",
+      FIELDS(cdc_ethernet) },
+};
+
+/* NULL: nobody knows what the descriptor at @p is, in such an interface */
+static const Layout *layout_of(const uint8_t *p, uint8_t interface_class)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(layouts); i++) {
+        const Layout *l = &layouts[i];
+
+        if (l->type == desc_type(p) && l->length <= desc_length(p) &&
+            (l->subtype < 0 || (interface_class == USB_CLASS_COMM &&
+                                l->subtype == desc_subtype(p)))) {
+            return l;
+        }
+    }
+    return NULL;
 }
 
 static void dump_unknown(const uint8_t *p)
@@ -177,102 +449,41 @@ static void dump_unknown(const uint8_t *p)
     int i;
 
     fputs("      ** UNRECOGNIZED: ", stdout);
-    for (i = 0; i < p[0]; i++) {
+    for (i = 0; i < desc_length(p); i++) {
         printf(" %02x", p[i]);
     }
     putchar('\n');
 }
 
-/*
- * A functional descriptor of a communications interface (CDC 1.1, 5.2.3).
- * Their lengths are as the host wants them.
- */
-static void dump_cdc(const Port *port, const uint8_t *p)
+static void dump_known(const Port *port, const Layout *layout,
+                       const uint8_t *p)
 {
-    static const char *const acm[] = {
-        "get/set/clear comm features", "line coding and serial state",
-        "sends break", "connection notifications",
-    };
-    int i;
+    size_t i;
 
-    if (p[0] >= 5 && p[2] == 0x00) {
-        puts("      CDC Header:");
-        bcd(8, "bcdCDC", p + 3);
-    } else if (p[0] >= 5 && p[2] == 0x01) {
-        puts("      CDC Call Management:");
-        hex(8, "bmCapabilities", p + 3, 1, NULL);
-        if (p[3] & 1) {
-            puts("          call management");
-        }
-        if (p[3] & 2) {
-            puts("          use DataInterface");
-        }
-        number(8, "bDataInterface", p[4]);
-    } else if (p[0] >= 4 && p[2] == 0x02) {
-        puts("      CDC ACM:");
-        hex(8, "bmCapabilities", p + 3, 1, NULL);
-        for (i = 3; i >= 0; i--) {
-            if (p[3] & 1 << i) {
-                printf("%10s%s\n", "", acm[i]);
-            }
-        }
-    } else if (p[0] >= 5 && p[2] == 0x06) {
-        puts("      CDC Union:");
-        number(8, "bMasterInterface", p[3]);
-        begin(8, "bSlaveInterface", "%u", p[4]);
-        for (i = 5; i < p[0]; i++) {
-            printf(" %u", p[i]);
-        }
-        putchar('\n');
-    } else if (p[0] >= 4 && p[2] == 0x07) {
-        puts("      Country Selection:");
-        string(port, 8, "iCountryCodeRelDate", p[3]);
-        for (i = 4; i + 1 < p[0]; i += 2) {
-            hex(8, "wCountryCode", p + i, 2, NULL);
-        }
-    } else if (p[0] >= 13 && p[2] == 0x0f) {
-        puts("      CDC Ethernet:");
-        string(port, 8, "iMacAddress", p[3]);
-        hex(8, "bmEthernetStatistics", p + 4, 4, NULL);
-        number(8, "wMaxSegmentSize", get_le(p + 8, 2));
-        hex(8, "wNumberMCFilters", p + 10, 2, NULL);
-        number(8, "bNumberPowerFilters", p[12]);
-    } else {
-        dump_unknown(p);
+    printf("%*s%s:\n", layout->indent, "", layout->title);
+    for (i = 0; i < layout->fields; i++) {
+        layout->field[i].show(port, layout->indent + 2, &layout->field[i], p);
     }
 }
 
 void port_dump(const Port *port)
 {
-    const uint8_t *p, *strings = port->blob + port->info.strings_offset;
-    uint8_t bInterfaceClass = 0;
+    const uint8_t *end_of_all = port_strings(port), *p;
+    uint8_t interface_class = 0;
 
-    for (p = port->blob; p < strings; p += p[0]) {
-        switch (p[1]) {
-        case 0x01:
-            dump_device(port, p);
-            break;
-        case 0x02:
-            bInterfaceClass = 0;
-            dump_configuration(port, p);
-            break;
-        case 0x04:
-            bInterfaceClass = p[5];
-            dump_interface(port, p);
-            break;
-        case 0x05:
-            dump_endpoint(p);
-            break;
-        case 0x0b:
-            dump_association(port, p);
-            break;
-        case 0x24:
-            if (bInterfaceClass == 0x02) {
-                dump_cdc(port, p);
-                break;
-            }
-            /* fall through */
-        default:
+    for (p = port->blob; p; p = desc_next(p, end_of_all)) {
+        const Layout *layout;
+
+        if (desc_type(p) == USB_DT_CONFIG) {
+            interface_class = 0;
+        } else if (desc_type(p) == USB_DT_INTERFACE) {
+            interface_class = desc_get(p, usb_interface_descriptor,
+                                       bInterfaceClass);
+        }
+        layout = layout_of(p, interface_class);
+        if (layout) {
+            dump_known(port, layout, p);
+        } else {
             dump_unknown(p);
         }
     }

@@ -10,8 +10,10 @@
 #include <getopt.h>
 #include <unistd.h>
 #include "commands.h"
+#include "descriptor.h"
 #include "dump.h"
 #include "file.h"
+#include "json.h"
 #include "names.h"
 #include "paths.h"
 #include "port.h"
@@ -114,143 +116,165 @@ static void print_tree(const PortList *list)
 /* ------------------------------------------------------------------ */
 /* JSON: vser-list.schema.json says what is what */
 
-static void json_text(const char *indent, const char *key, const char *text)
+/* A field of a descriptor, and how it is shown */
+typedef struct JsonField {
+    const char *key;
+    size_t offset, size;
+    void (*show)(Json *json, const Port *port, const char *key,
+                 uint32_t value, size_t size);
+} JsonField;
+
+static void show_number(Json *json, const Port *port, const char *key,
+                        uint32_t value, size_t size)
 {
-    printf("%s\"%s\": ", indent, key);
-    if (text && *text) {
-        text_print_json(stdout, text);
-    } else {
-        fputs("null", stdout);
-    }
-    fputs(",\n", stdout);
+    (void)port;
+    (void)size;
+    json_number(json, key, value);
 }
 
-static void json_string(const char *indent, const char *key, const Port *port,
-                        uint8_t index)
+static void show_hex(Json *json, const Port *port, const char *key,
+                     uint32_t value, size_t size)
+{
+    (void)port;
+    json_hex(json, key, value, 2 * size);
+}
+
+static void show_string(Json *json, const Port *port, const char *key,
+                        uint32_t value, size_t size)
 {
     char text[VIRTIO_SERIAL_DESC_STRING_SIZE];
 
-    port_string(port, index, text);
-    json_text(indent, key, text);
+    (void)size;
+    port_string(port, value, text);
+    json_text(json, key, text);
 }
 
-/* The port's name among virtio ports, which stock drivers make a link of */
-static void json_port_name(const Port *port)
-{
-    char path[PATH_MAX], name[4096];
+#define FIELD(type, field, how) \
+    { .key = #field, .show = show_ ## how, DESC_AT(type, field) }
+#define FIELD_NAMED(name, type, field) \
+    { .key = name, .show = show_string, DESC_AT(type, field) }
 
-    snprintf(path, sizeof(path), "%s/%s/name", VSER_SYSFS, port->name);
-    file_read_line(path, name, sizeof(name));
-    json_text("      ", "name", name);
-}
+static const JsonField device_fields[] = {
+    FIELD(usb_device_descriptor, idVendor, hex),
+    FIELD(usb_device_descriptor, idProduct, hex),
+    FIELD(usb_device_descriptor, bcdDevice, hex),
+    FIELD(usb_device_descriptor, bcdUSB, hex),
+    FIELD(usb_device_descriptor, bDeviceClass, hex),
+    FIELD(usb_device_descriptor, bDeviceSubClass, hex),
+    FIELD(usb_device_descriptor, bDeviceProtocol, hex),
+    FIELD_NAMED("manufacturer", usb_device_descriptor, iManufacturer),
+    FIELD_NAMED("product", usb_device_descriptor, iProduct),
+    FIELD_NAMED("serial", usb_device_descriptor, iSerialNumber),
+};
 
-/* From the configuration at @p on, and the end of the one that was open */
-static void json_configuration(const Port *port, const uint8_t *p, bool first)
+static const JsonField config_fields[] = {
+    FIELD(usb_config_descriptor, bConfigurationValue, number),
+    FIELD(usb_config_descriptor, bmAttributes, hex),
+    FIELD(usb_config_descriptor, bMaxPower, number),
+    FIELD_NAMED("configuration", usb_config_descriptor, iConfiguration),
+};
+
+static const JsonField interface_fields[] = {
+    FIELD(usb_interface_descriptor, bInterfaceNumber, hex),
+    FIELD(usb_interface_descriptor, bAlternateSetting, number),
+    FIELD(usb_interface_descriptor, bInterfaceClass, hex),
+    FIELD(usb_interface_descriptor, bInterfaceSubClass, hex),
+    FIELD(usb_interface_descriptor, bInterfaceProtocol, hex),
+    FIELD_NAMED("interface", usb_interface_descriptor, iInterface),
+};
+
+static const JsonField endpoint_fields[] = {
+    FIELD(usb_endpoint_descriptor, bEndpointAddress, hex),
+    FIELD(usb_endpoint_descriptor, bmAttributes, hex),
+    FIELD(usb_endpoint_descriptor, wMaxPacketSize, number),
+    FIELD(usb_endpoint_descriptor, bInterval, number),
+};
+
+static void json_fields(Json *json, const Port *port, const uint8_t *p,
+                        const JsonField *field, size_t count)
 {
-    printf("%s        {\n"
-           "          \"bConfigurationValue\": %u,\n"
-           "          \"bmAttributes\": \"%02x\",\n"
-           "          \"bMaxPower\": %u,\n",
-           first ? "" : "\n          ]\n        },\n", p[5], p[7], p[8]);
-    json_string("          ", "configuration", port, p[6]);
-    printf("          \"interfaces\": [");
+    for (; count; field++, count--) {
+        field->show(json, port, field->key,
+                    get_le(p + field->offset, field->size), field->size);
+    }
 }
 
 /*
  * Interfaces with their endpoints. What else is between descriptors of these
  * two types is in the blob and nowhere else.
  */
-static void json_configurations(const Port *port)
+static void json_configurations(Json *json, const Port *port)
 {
-    const uint8_t *p, *strings = port->blob + port->info.strings_offset;
-    bool first_configuration = true, first_interface = true;
-    bool first_endpoint = true;
+    unsigned int outside = json->depth, inside = outside + 1;
+    const uint8_t *p;
 
-    fputs("      \"configurations\": [\n", stdout);
-    for (p = port->blob; p < strings; p += p[0]) {
-        bool interface_ends = p[1] == 0x02 || p[1] == 0x04;
-
-        if (interface_ends && !first_interface) {
-            fputs(first_endpoint ? "]\n            }"
-                                 : "\n              ]\n            }", stdout);
-        }
-        if (p[1] == 0x02) {
-            json_configuration(port, p, first_configuration);
-            first_configuration = false;
-            first_interface = true;
-        } else if (p[1] == 0x04) {
-            printf("%s            {\n"
-                   "              \"bInterfaceNumber\": \"%02x\",\n"
-                   "              \"bAlternateSetting\": %u,\n"
-                   "              \"bInterfaceClass\": \"%02x\",\n"
-                   "              \"bInterfaceSubClass\": \"%02x\",\n"
-                   "              \"bInterfaceProtocol\": \"%02x\",\n",
-                   first_interface ? "\n" : ",\n", p[2], p[3], p[5], p[6],
-                   p[7]);
-            json_string("              ", "interface", port, p[8]);
-            printf("              \"endpoints\": [");
-            first_interface = false;
-            first_endpoint = true;
-        } else if (p[1] == 0x05) {
-            printf("%s                { \"bEndpointAddress\": \"%02x\", "
-                   "\"bmAttributes\": \"%02x\", \"wMaxPacketSize\": %u, "
-                   "\"bInterval\": %u }", first_endpoint ? "\n" : ",\n",
-                   p[2], p[3], p[4] | p[5] << 8, p[6]);
-            first_endpoint = false;
+    json_array(json, "configurations");
+    for (p = port->blob; p; p = desc_next(p, port_strings(port))) {
+        switch (desc_type(p)) {
+        case USB_DT_CONFIG:
+            json_end(json, inside);
+            json_object(json, NULL);
+            json_fields(json, port, p, config_fields,
+                        ARRAY_SIZE(config_fields));
+            json_array(json, "interfaces");
+            break;
+        case USB_DT_INTERFACE:
+            json_end(json, inside + 2);
+            json_object(json, NULL);
+            json_fields(json, port, p, interface_fields,
+                        ARRAY_SIZE(interface_fields));
+            json_array(json, "endpoints");
+            break;
+        case USB_DT_ENDPOINT:
+            json_object_inline(json, NULL);
+            json_fields(json, port, p, endpoint_fields,
+                        ARRAY_SIZE(endpoint_fields));
+            json_end(json, inside + 4);
+            break;
         }
     }
-    fputs(first_endpoint ? "]\n            }"
-                         : "\n              ]\n            }", stdout);
-    fputs("\n          ]\n        }\n      ],\n", stdout);
+    json_end(json, outside);
 }
 
-static void json_port(const Port *port)
+static void json_port(Json *json, const Port *port)
 {
     const VirtIOSerialDescInfo *info = &port->info;
-    size_t i;
+    unsigned int outside = json->depth;
+    char path[PATH_MAX], name[4096];
 
-    printf("    {\n"
-           "      \"port\": \"%s\",\n"
-           "      \"node\": \"%s/%s\",\n"
-           "      \"controller\": %u,\n"
-           "      \"id\": %u,\n"
-           "      \"source\": \"%s\",\n",
-           port->name, VSER_DEV, port->name, port->device, port->id,
-           port->source == PORT_DRIVER ? "driver" : "store");
-    json_port_name(port);
-    printf("      \"idVendor\": \"%04x\",\n"
-           "      \"idProduct\": \"%04x\",\n"
-           "      \"bcdDevice\": \"%04x\",\n"
-           "      \"bcdUSB\": \"%04x\",\n"
-           "      \"bDeviceClass\": \"%02x\",\n"
-           "      \"bDeviceSubClass\": \"%02x\",\n"
-           "      \"bDeviceProtocol\": \"%02x\",\n",
-           info->idVendor, info->idProduct, info->bcdDevice, info->bcdUSB,
-           info->bDeviceClass, info->bDeviceSubClass, info->bDeviceProtocol);
-    json_string("      ", "manufacturer", port, info->iManufacturer);
-    json_string("      ", "product", port, info->iProduct);
-    json_string("      ", "serial", port, info->iSerialNumber);
-    json_text("      ", "vendorFromDatabase", names_vendor(info->idVendor));
-    json_text("      ", "productFromDatabase",
+    json_object(json, NULL);
+    json_text(json, "port", port->name);
+    snprintf(path, sizeof(path), "%s/%s", VSER_DEV, port->name);
+    json_text(json, "node", path);
+    json_number(json, "controller", port->device);
+    json_number(json, "id", port->id);
+    json_text(json, "source",
+              port->source == PORT_DRIVER ? "driver" : "store");
+    /* Its name among virtio ports, which stock drivers make a link of */
+    snprintf(path, sizeof(path), "%s/%s/name", VSER_SYSFS, port->name);
+    file_read_line(path, name, sizeof(name));
+    json_text(json, "name", name);
+    json_fields(json, port, port->blob, device_fields,
+                ARRAY_SIZE(device_fields));
+    json_text(json, "vendorFromDatabase", names_vendor(info->idVendor));
+    json_text(json, "productFromDatabase",
               names_product(info->idVendor, info->idProduct));
-    json_configurations(port);
-    fputs("      \"blob\": \"", stdout);
-    for (i = 0; i < port->length; i++) {
-        printf("%02x", port->blob[i]);
-    }
-    fputs("\"\n    }", stdout);
+    json_configurations(json, port);
+    json_bytes(json, "blob", port->blob, port->length);
+    json_end(json, outside);
 }
 
 static void print_json(const PortList *list)
 {
+    Json json = { .stream = stdout };
     size_t i;
 
-    fputs("{\n  \"ports\": [", stdout);
+    json_object(&json, NULL);
+    json_array(&json, "ports");
     for (i = 0; i < list->count; i++) {
-        fputs(i ? ",\n" : "\n", stdout);
-        json_port(&list->port[i]);
+        json_port(&json, &list->port[i]);
     }
-    puts(list->count ? "\n  ]\n}" : "]\n}");
+    json_end(&json, 0);
 }
 
 /* ------------------------------------------------------------------ */

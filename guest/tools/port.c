@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "descriptor.h"
 #include "file.h"
 #include "paths.h"
 #include "port.h"
@@ -117,24 +118,24 @@ static size_t append_strings(const char *name, uint8_t *blob, size_t length)
     }
     virtio_serial_desc_info(built, sizeof(built), &info);
     p = built + info.strings_offset;
-    p += p[0];
+    p += desc_length(p);
     for (i = 0; i < 4; i++) {
         if (props.value[shown[i].prop]) {
             string[index[i]] = p;
-            p += p[0];
+            p += desc_length(p);
         }
     }
 
     for (i = 0; i < 256; i++) {
         p = i == 0 ? langid : string[i] ? string[i] : empty;
         if (used[i]) {
-            if (p[0] > VIRTIO_SERIAL_DESC_MAX - length) {
+            if (desc_length(p) > VIRTIO_SERIAL_DESC_MAX - length) {
                 vser_error("%s/%s: strings do not fit into %d bytes",
                            VSER_SYSFS, name, VIRTIO_SERIAL_DESC_MAX);
                 return 0;
             }
-            memcpy(blob + length, p, p[0]);
-            length += p[0];
+            memcpy(blob + length, p, desc_length(p));
+            length += desc_length(p);
         }
     }
     return length;
@@ -204,20 +205,7 @@ void port_free(Port *port)
 
 const uint8_t *port_string_descriptor(const Port *port, uint8_t index)
 {
-    const uint8_t *p = port->blob + port->info.strings_offset;
-    VirtIOSerialDescError err;
-    bool used[256];
-    unsigned int i;
-
-    /* Only a port whose blob is well-formed has got this far */
-    virtio_serial_desc_used_strings(port->blob, port->length, used, &err);
-    if (!used[index]) {
-        return NULL;
-    }
-    for (i = 0; i < index; i++) {
-        p += used[i] ? p[0] : 0;
-    }
-    return p;
+    return virtio_serial_desc_find_string(port->blob, port->length, index);
 }
 
 void port_string(const Port *port, uint8_t index,
@@ -239,7 +227,7 @@ bool port_udev_string(const Port *port, uint8_t index,
     for (unit = unit ? unit + 2 : NULL; *p; ) {
         size_t size;
         int32_t c = text_next(p, &size);
-        unsigned int first = unit[0] | unit[1] << 8;
+        unsigned int first = get_le16(unit);
 
         if (first == 0) {
             break;
@@ -257,6 +245,13 @@ bool port_udev_string(const Port *port, uint8_t index,
         *--q = '\0';
     }
     return found;
+}
+
+void port_modalias(const Port *port, char *dest)
+{
+    virtio_serial_desc_name(port->blob, port->length, 0, dest);
+    /* What the codec adds is the serial number */
+    dest[strcspn(dest, "#")] = '\0';
 }
 
 /* ------------------------------------------------------------------ */

@@ -98,6 +98,21 @@ void port_list(const PortFilter *filter, PortList *list);
 void port_list_free(PortList *list);
 
 /**
+ * port_modalias:
+ * @port: the port
+ * @dest: VIRTIO_SERIAL_DESC_NAME_SIZE bytes, filled
+ *
+ * The USB modalias of its first interface: the key of an hwdb file.
+ */
+void port_modalias(const Port *port, char *dest);
+
+/* Where the strings of its blob begin, and the other descriptors end */
+static inline const uint8_t *port_strings(const Port *port)
+{
+    return port->blob + port->info.strings_offset;
+}
+
+/**
  * port_string:
  * @port: the port
  * @index: of the string descriptor

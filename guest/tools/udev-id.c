@@ -9,6 +9,7 @@
 #include "util.h"
 #include <getopt.h>
 #include "commands.h"
+#include "descriptor.h"
 #include "port.h"
 #include "udev-text.h"
 
@@ -23,22 +24,25 @@
  */
 static void interfaces(const Port *port, char dest[INTERFACES_SIZE])
 {
-    const uint8_t *p = port->blob;
-    const uint8_t *end = p + port->info.strings_offset;
+    const uint8_t *p, *end = port_strings(port);
     size_t used = 0;
 
     dest[0] = '\0';
-    while (end - p > 9 && used + 7 < INTERFACES_SIZE - 2 && p[0] >= 3) {
+    for (p = port->blob; p && end - p > 9 && desc_length(p) >= 3 &&
+         used + 7 < INTERFACES_SIZE - 2; p = desc_next(p, end)) {
         char one[8];
 
-        if (p[1] == 0x04) {
-            snprintf(one, sizeof(one), ":%02x%02x%02x", p[5], p[6], p[7]);
-            if (!strstr(dest, one)) {
-                strcpy(dest + used, one);
-                used += 7;
-            }
+        if (desc_type(p) != USB_DT_INTERFACE) {
+            continue;
         }
-        p += p[0];
+        snprintf(one, sizeof(one), ":%02x%02x%02x",
+                 desc_get(p, usb_interface_descriptor, bInterfaceClass),
+                 desc_get(p, usb_interface_descriptor, bInterfaceSubClass),
+                 desc_get(p, usb_interface_descriptor, bInterfaceProtocol));
+        if (!strstr(dest, one)) {
+            strcpy(dest + used, one);
+            used += 7;
+        }
     }
     if (used) {
         strcpy(dest + used, ":");
@@ -97,6 +101,7 @@ static void print_properties(const Port *port)
     char serial[VIRTIO_SERIAL_DESC_STRING_SIZE];
     char whole[2 * UDEV_TEXT_SIZE + sizeof(serial)];
     char list[INTERFACES_SIZE], revision[5];
+    char modalias[VIRTIO_SERIAL_DESC_NAME_SIZE];
 
     print_name(port, "VENDOR", info->iManufacturer, info->idVendor, vendor);
     print_name(port, "MODEL", info->iProduct, info->idProduct, model);
@@ -119,12 +124,8 @@ static void print_properties(const Port *port)
         printf("VIRTIO_PORT_LONG=1\n");
     }
 
-    printf("VIRTIO_PORT_MODALIAS=usb:v%04Xp%04Xd%04Xdc%02Xdsc%02Xdp%02X"
-           "ic%02Xisc%02Xip%02Xin%02X\n",
-           info->idVendor, info->idProduct, info->bcdDevice,
-           info->bDeviceClass, info->bDeviceSubClass, info->bDeviceProtocol,
-           info->bInterfaceClass, info->bInterfaceSubClass,
-           info->bInterfaceProtocol, info->bInterfaceNumber);
+    port_modalias(port, modalias);
+    printf("VIRTIO_PORT_MODALIAS=%s\n", modalias);
 }
 
 static const char help[] =

@@ -11,6 +11,7 @@
 
 #include "util.h"
 #include <endian.h>
+#include "descriptor.h"
 #include "usb-device.h"
 
 /* bRequestType and bRequest in one, to be told apart in one switch */
@@ -28,11 +29,11 @@ static const uint8_t *find_config(const UsbDevice *dev, unsigned int index)
 {
     const uint8_t *p = dev->port->blob;
 
-    if (index >= dev->port->blob[17]) {
+    if (index >= desc_get(p, usb_device_descriptor, bNumConfigurations)) {
         return NULL;
     }
-    for (p += p[0]; index; index--) {
-        p += get_le16(p + 2);
+    for (p += desc_length(p); index; index--) {
+        p = desc_config_end(p);
     }
     return p;
 }
@@ -40,8 +41,7 @@ static const uint8_t *find_config(const UsbDevice *dev, unsigned int index)
 /* The descriptor behind @p; NULL behind the last one of @config */
 static const uint8_t *next_descriptor(const uint8_t *config, const uint8_t *p)
 {
-    p += p[0];
-    return p < config + get_le16(config + 2) ? p : NULL;
+    return desc_next(p, desc_config_end(config));
 }
 
 /*
@@ -52,7 +52,7 @@ static const uint8_t *next_interface(const uint8_t *config, const uint8_t *p)
 {
     do {
         p = next_descriptor(config, p);
-    } while (p && p[1] != USB_DT_INTERFACE);
+    } while (p && desc_type(p) != USB_DT_INTERFACE);
     return p;
 }
 
@@ -60,23 +60,40 @@ static const uint8_t *next_endpoint(const uint8_t *config, const uint8_t *p)
 {
     do {
         p = next_descriptor(config, p);
-    } while (p && p[1] != USB_DT_ENDPOINT && p[1] != USB_DT_INTERFACE);
-    return p && p[1] == USB_DT_ENDPOINT ? p : NULL;
+    } while (p && desc_type(p) != USB_DT_ENDPOINT &&
+             desc_type(p) != USB_DT_INTERFACE);
+    return p && desc_type(p) == USB_DT_ENDPOINT ? p : NULL;
+}
+
+static uint8_t interface_number(const uint8_t *interface)
+{
+    return desc_get(interface, usb_interface_descriptor, bInterfaceNumber);
+}
+
+static uint8_t alternate_setting(const uint8_t *interface)
+{
+    return desc_get(interface, usb_interface_descriptor, bAlternateSetting);
+}
+
+static uint8_t endpoint_address(const uint8_t *endpoint)
+{
+    return desc_get(endpoint, usb_endpoint_descriptor, bEndpointAddress);
 }
 
 static bool is_in(const uint8_t *endpoint)
 {
-    return endpoint[2] & USB_DIR_IN;
+    return endpoint_address(endpoint) & USB_DIR_IN;
 }
 
 static uint8_t endpoint_number(const uint8_t *endpoint)
 {
-    return endpoint[2] & USB_ENDPOINT_NUMBER_MASK;
+    return endpoint_address(endpoint) & USB_ENDPOINT_NUMBER_MASK;
 }
 
 static int transfer_type(const uint8_t *endpoint)
 {
-    return endpoint[3] & USB_ENDPOINT_XFERTYPE_MASK;
+    return desc_get(endpoint, usb_endpoint_descriptor, bmAttributes) &
+           USB_ENDPOINT_XFERTYPE_MASK;
 }
 
 /* bInterfaceNumber of the pipe: the first with a bulk pair; -1: none */
@@ -92,7 +109,7 @@ static int pipe_interface(const uint8_t *config)
                                endpoint_number(e);
         }
         if (found[0] && found[1]) {
-            return i[2];
+            return interface_number(i);
         }
     }
     return -1;
@@ -104,8 +121,11 @@ static int acm_interface(const uint8_t *config)
     const uint8_t *i;
 
     for (i = next_interface(config, config); i; i = next_interface(config, i)) {
-        if (i[5] == USB_CLASS_COMM && i[6] == USB_CDC_SUBCLASS_ACM) {
-            return i[2];
+        if (desc_get(i, usb_interface_descriptor, bInterfaceClass) ==
+            USB_CLASS_COMM &&
+            desc_get(i, usb_interface_descriptor, bInterfaceSubClass) ==
+            USB_CDC_SUBCLASS_ACM) {
+            return interface_number(i);
         }
     }
     return -1;
@@ -118,11 +138,12 @@ static uint8_t acm_capabilities(const uint8_t *config, int number)
     bool inside = false;
 
     for (p = config; p; p = next_descriptor(config, p)) {
-        if (p[1] == USB_DT_INTERFACE) {
-            inside = p[2] == number;
-        } else if (inside && p[0] >= 4 && p[1] == USB_DT_CS_INTERFACE &&
-                   p[2] == USB_CDC_ACM_TYPE) {
-            return p[3];
+        if (desc_type(p) == USB_DT_INTERFACE) {
+            inside = interface_number(p) == number;
+        } else if (inside && desc_type(p) == USB_DT_CS_INTERFACE &&
+                   desc_length(p) >= sizeof(struct usb_cdc_acm_descriptor) &&
+                   desc_subtype(p) == USB_CDC_ACM_TYPE) {
+            return desc_get(p, usb_cdc_acm_descriptor, bmCapabilities);
         }
     }
     return 0;
@@ -135,7 +156,8 @@ static bool has_setting(const uint8_t *config, unsigned int number,
     const uint8_t *i;
 
     for (i = next_interface(config, config); i; i = next_interface(config, i)) {
-        if (i[2] == number && (alternate < 0 || i[3] == alternate)) {
+        if (interface_number(i) == number &&
+            (alternate < 0 || alternate_setting(i) == alternate)) {
             return true;
         }
     }
@@ -166,7 +188,9 @@ static void update_endpoints(UsbDevice *dev, int changed)
     }
     for (i = next_interface(dev->config, dev->config); i;
          i = next_interface(dev->config, i)) {
-        if (i[3] != dev->alternate[i[2]]) {
+        uint8_t at = interface_number(i);
+
+        if (alternate_setting(i) != dev->alternate[at]) {
             continue;
         }
         for (e = next_endpoint(dev->config, i); e;
@@ -179,14 +203,14 @@ static void update_endpoints(UsbDevice *dev, int changed)
                 continue;
             }
             endpoint->role = USB_IDLE;
-            endpoint->halted = changed >= 0 && changed != i[2] &&
+            endpoint->halted = changed >= 0 && changed != at &&
                                old[is_in(e)][number].halted;
-            if (transfer_type(e) == USB_ENDPOINT_XFER_BULK && i[2] == pipe &&
+            if (transfer_type(e) == USB_ENDPOINT_XFER_BULK && at == pipe &&
                 !dev->pipe[is_in(e)]) {
                 endpoint->role = USB_PIPE;
                 dev->pipe[is_in(e)] = number;
             } else if (transfer_type(e) == USB_ENDPOINT_XFER_INT && is_in(e) &&
-                       i[2] == acm && !dev->notify) {
+                       at == acm && !dev->notify) {
                 endpoint->role = USB_NOTIFY;
                 dev->notify = number;
             }
@@ -196,6 +220,8 @@ static void update_endpoints(UsbDevice *dev, int changed)
 
 bool usb_device_init(UsbDevice *dev, const Port *port)
 {
+    unsigned int packet = desc_get(port->blob, usb_device_descriptor,
+                                   bMaxPacketSize0);
     const uint8_t *config, *p;
     bool has_pipe = false;
     unsigned int index;
@@ -205,7 +231,7 @@ bool usb_device_init(UsbDevice *dev, const Port *port)
         /* What the line is set to before anybody sets it; it is none */
         .line_coding = { .dwDTERate = htole32(9600), .bDataBits = 8 },
     };
-    switch (port->blob[7]) {
+    switch (packet) {
     case 8:
     case 16:
     case 32:
@@ -215,16 +241,16 @@ bool usb_device_init(UsbDevice *dev, const Port *port)
         /* It would be attached, and the guest's USB core would give it up */
         vser_error("%s: the descriptor's bMaxPacketSize0 is %u; expected 8, "
                    "16, 32 or 64: there are no SuperSpeed devices here",
-                   port->name, port->blob[7]);
+                   port->name, packet);
         return false;
     }
     for (index = 0; (config = find_config(dev, index)); index++) {
         for (p = config; p; p = next_descriptor(config, p)) {
-            if (p[1] == USB_DT_ENDPOINT &&
+            if (desc_type(p) == USB_DT_ENDPOINT &&
                 transfer_type(p) == USB_ENDPOINT_XFER_ISOC) {
                 vser_error("%s: the descriptor has an isochronous endpoint "
                            "(bEndpointAddress %02x): a port can't be that",
-                           port->name, p[2]);
+                           port->name, endpoint_address(p));
                 return false;
             }
         }
@@ -244,9 +270,9 @@ enum usb_device_speed usb_device_speed(const UsbDevice *dev)
 
     for (index = 0; (config = find_config(dev, index)); index++) {
         for (p = config; p; p = next_descriptor(config, p)) {
-            if (p[1] == USB_DT_ENDPOINT &&
+            if (desc_type(p) == USB_DT_ENDPOINT &&
                 transfer_type(p) == USB_ENDPOINT_XFER_BULK &&
-                get_le16(p + 4) <= 64) {
+                desc_get(p, usb_endpoint_descriptor, wMaxPacketSize) <= 64) {
                 return USB_SPEED_FULL;
             }
         }
@@ -260,7 +286,8 @@ static bool has_language(const UsbDevice *dev, uint16_t langid)
     const uint8_t *languages = port_string_descriptor(dev->port, 0);
     unsigned int i;
 
-    for (i = 2; languages && i + 2 <= languages[0]; i += 2) {
+    for (i = 2; languages && i + 2 <= desc_length(languages);
+         i += 2) {
         if (get_le16(languages + i) == langid) {
             return true;
         }
@@ -278,16 +305,16 @@ static int get_descriptor(const UsbDevice *dev, uint16_t value, uint16_t index,
     switch (value >> 8) {
     case USB_DT_DEVICE:
         p = which == 0 ? dev->port->blob : NULL;
-        length = dev->port->blob[0];
+        length = desc_length(dev->port->blob);
         break;
     case USB_DT_CONFIG:
         p = find_config(dev, which);
-        length = p ? get_le16(p + 2) : 0;
+        length = p ? desc_config_end(p) - p : 0;
         break;
     case USB_DT_STRING:
         if (which == 0 || has_language(dev, index)) {
             p = port_string_descriptor(dev->port, which);
-            length = p ? p[0] : 0;
+            length = p ? desc_length(p) : 0;
         }
         break;
     default:
@@ -329,8 +356,8 @@ static int get_status(UsbDevice *dev, uint8_t recipient, uint16_t index,
         if (index != 0) {
             return -EPIPE;
         }
-        data[0] = config[7] & USB_CONFIG_ATT_SELFPOWER ?
-                  1 << USB_DEVICE_SELF_POWERED : 0;
+        data[0] = desc_get(config, usb_config_descriptor, bmAttributes) &
+                  USB_CONFIG_ATT_SELFPOWER ? 1 << USB_DEVICE_SELF_POWERED : 0;
         return 2;
     case USB_RECIP_INTERFACE:
         return dev->config && has_setting(dev->config, index, -1) ? 2 : -EPIPE;
@@ -369,7 +396,8 @@ static int set_configuration(UsbDevice *dev, uint16_t value)
         if (!config) {
             return -EPIPE;
         }
-        if (config[5] == value) {
+        if (desc_get(config, usb_config_descriptor, bConfigurationValue) ==
+            value) {
             break;
         }
     }
@@ -444,7 +472,8 @@ static int request(UsbDevice *dev, const struct usb_ctrlrequest *setup,
                         setup->bRequest == USB_REQ_SET_FEATURE);
 
     case REQUEST(USB_DIR_IN | USB_RECIP_DEVICE, USB_REQ_GET_CONFIGURATION):
-        data[0] = dev->config ? dev->config[5] : 0;
+        data[0] = dev->config ? desc_get(dev->config, usb_config_descriptor,
+                                         bConfigurationValue) : 0;
         return 1;
     case REQUEST(USB_DIR_OUT | USB_RECIP_DEVICE, USB_REQ_SET_CONFIGURATION):
         return set_configuration(dev, value);
