@@ -5,39 +5,40 @@
  *
  * QEMU says on a port of its own, virtserialdesc, which descriptors the other
  * ports of that controller have. The daemon keeps what is said in a store, a
- * file for each port, and has udev look at the port; "lsvser" and the rules read
- * the store. The difficulty is one question: is what was said of vport2p7 about
- * the vport2p7 that is there? A wrong answer gives a port another one's identity,
- * and with it another one's owner and program. So no answer is given before it is
- * sure. Four facts are what it is made of:
+ * file for each port, and has udev look at the port; "lsvser" and the rules
+ * read the store. The difficulty is one question: is what was said of vport2p7
+ * about the vport2p7 that is there? A wrong answer gives a port another one's
+ * identity, and with it another one's owner and program. So no answer is given
+ * before it is sure. Four facts are what it is made of:
  *
  * 1. A name comes again. The next port of that number has the same name; only
  *    the inode number of its directory in sysfs is another. So an entry of the
- *    store is about an *instance* of a port (store.h), and is nothing to others.
+ *    store is about an *instance* of a port (store.h), and is nothing to
+ *    others.
  *
- * 2. Records are first. The device makes a record before it tells the driver of
- *    what the record is about, so the feed is ahead of the kernel: a port may be
- *    told of that the kernel does not have yet, or told to be gone that is still
- *    there. When the feed is read to its end, everything is known of every port
- *    that was there by then.
+ * 2. Records are first. The device makes a record before it tells the driver
+ *    of what the record is about, so the feed is ahead of the kernel: a port
+ *    may be told of that the kernel does not have yet, or told to be gone that
+ *    is still there. When the feed is read to its end, everything is known of
+ *    every port that was there by then.
  *
- * 3. The device does not queue. It has room for some records, and owes the state
- *    of the ports beyond that: it goes on when the reader has made room. A feed
- *    that was full may thus have more to say when it is read to its end, and fact
- *    2 is then true only of ports that were there before it was opened: the
- *    snapshot is what was so after that. (One hole is known. An entry that is
- *    "early" then, see ledger.c, is not asked for again. If its port was replaced
- *    meanwhile, and the kernel says so before the device has paid, the new port
- *    has the old one's blob until it does.)
+ * 3. The device does not queue. It has room for some records, and owes the
+ *    state of the ports beyond that: it goes on when the reader has made room.
+ *    A feed that was full may thus have more to say when it is read to its
+ *    end, and fact 2 is then true only of ports that were there before it was
+ *    opened: the snapshot is what was so after that. (One hole is known. An
+ *    entry that is "early" then, see ledger.c, is not asked for again. If its
+ *    port was replaced meanwhile, and the kernel says so before the device has
+ *    paid, the new port has the old one's blob until it does.)
  *
  * 4. A snapshot is complete. Opening the feed begins one, an "end" record ends
- *    it, and what it did not say is not so. A second end without an opening means
- *    that the device was reset, as when the guest slept; the kernel may then never
- *    hear of a port that went. Where anything is in doubt, the feed is opened
- *    again.
+ *    it, and what it did not say is not so. A second end without an opening
+ *    means that the device was reset, as when the guest slept; the kernel may
+ *    then never hear of a port that went. Where anything is in doubt, the feed
+ *    is opened again.
  *
- * And nothing else is to be relied on: the kernel's events come late, or are lost;
- * the host may say anything, end anywhere, say too much or nothing.
+ * And nothing else is to be relied on: the kernel's events come late, or are
+ * lost; the host may say anything, end anywhere, say too much or nothing.
  *
  * Three files follow from that:
  *
@@ -55,9 +56,11 @@
  *                            for a new snapshot
  *   the host closed          settle: nothing more will come
  *   no record, or an error   close; try again later, each time later still
- *   a port came, changed or  if the entry is about another one: read to the end,
- *   went                     and then, if it still is, ask for a new snapshot
- *   the feed's port went     forget all that it said; another port may be a feed
+ *   a port came, changed or  if the entry is about another one: read to the
+ *   went                     end, and then, if it still is, ask for a new
+ *                            snapshot
+ *   the feed's port went     forget all that it said; another port may be a
+ *                            feed
  *   events were lost         ask all feeds again
  *   the daemon started       what an earlier one left is to be confirmed
  *

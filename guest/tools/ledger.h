@@ -60,7 +60,7 @@ typedef struct Ledger {
     unsigned int changes;       /* of the store, that nobody has counted yet */
     size_t entries;
     LedgerEntry entry[LEDGER_MAX];
-    /* Those of which the host has said that they are gone, the last of each id */
+    /* Those of which the host has said that they are gone, the last of an id */
     size_t gones;
     KnownPort gone[LEDGER_MAX];
     /* Those that were there before the feed was opened */

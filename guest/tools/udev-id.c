@@ -49,7 +49,7 @@ static void interfaces(const Port *port, char dest[INTERFACES_SIZE])
     }
 }
 
-/* A property as usb_id has it twice: "ID_KEY", and "ID_USB_KEY" for new rules */
+/* As usb_id has it, twice: "ID_KEY", and "ID_USB_KEY" for new rules */
 static void print_property(const char *key, const char *value)
 {
     printf("ID_%s=%s\nID_USB_%s=%s\n", key, value, key, value);
@@ -77,8 +77,8 @@ static void print_name(const Port *port, const char *key, uint8_t index,
 
 /*
  * Is the name of the device unit that systemd would give the link
- * /dev/virtio-ports/by-usb-id/VVVV:PPPP:SERIAL too long for a unit? No unit could
- * be bound to it.
+ * /dev/virtio-ports/by-usb-id/VVVV:PPPP:SERIAL too long for a unit? No unit
+ * could be bound to it.
  */
 static bool unit_is_too_long(const char *serial)
 {

@@ -14,7 +14,7 @@
 
 typedef struct Uevent {
     char port[PORT_NAME_SIZE];  /* "vport2p7" */
-    bool removed;               /* else it came, or something about it changed */
+    bool removed;               /* else it came, or something of it changed */
 } Uevent;
 
 typedef enum UeventResult {

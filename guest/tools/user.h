@@ -36,8 +36,8 @@ bool user_find(const char *name, User *user);
  * Have this process be that user for good, in that user's groups, with HOME,
  * USER, LOGNAME and SHELL.
  *
- * Returns: false, after a message on stderr, if that can't be. What is changed by
- * then is not undone: the process has to end.
+ * Returns: false, after a message on stderr, if that can't be. What is changed
+ * by then is not undone: the process has to end.
  */
 bool user_become(const User *user);
 

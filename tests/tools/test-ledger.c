@@ -1,7 +1,7 @@
 /*
  * The ledger of "vser daemon": each event against each state of an entry (the
- * table in guest/tools/ledger.c), and a host, a device and a kernel that do what
- * they may in random order
+ * table in guest/tools/ledger.c), and a host, a device and a kernel that do
+ * what they may in random order
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
