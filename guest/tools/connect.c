@@ -1,6 +1,34 @@
 /*
  * vser connect: stdin and stdout, or a program, to a port
  *
+ * Three steps, in this order:
+ *
+ * 1. Find and open the port. With --wait: look; if there is none yet, or if it
+ *    may not be opened yet, sleep until there is news of any port, and look
+ *    again. What is watched is watched before the first look, so no news is
+ *    lost between look and sleep. There is no timer and no look that is not
+ *    asked for.
+ *
+ * 2. Wait until the host has opened its side. A port that the host has closed
+ *    is always ready for poll(), with POLLHUP, so poll() can't wait for that:
+ *    an edge-triggered epoll can. A host that was there only for a moment
+ *    counts if it left bytes.
+ *
+ * 3. Copy, or become the command. Copying has two buffers, one each way. Each
+ *    is filled when it is empty, and drained as far as the other side takes
+ *    it, so neither side can make the memory grow, and no side waits for the
+ *    other. When the host closes, what it sent is written to the end before we
+ *    end.
+ *
+ * How it ends, of the copy:
+ *
+ *   event                     stdin's bytes          exit code
+ *   ------------------------  ---------------------  ------------------------
+ *   the host closes           those not sent: lost   0, when all is on stdout
+ *   stdin ends                sent                   goes on; 0 with --quit
+ *   stdout can't be written   lost                   1
+ *   the port is unplugged     lost                   5
+ *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later

@@ -504,7 +504,9 @@ static const char help[] =
     "\n"
     "PORT is the name or the node of a port that speaks so, as in vport1p1;\n"
     "without any, every port whose name begins with\n"
-    VIRTSERIALDESC_NAME_PREFIX " is one.\n";
+    VIRTSERIALDESC_NAME_PREFIX " is one.\n"
+    "\n"
+    "Exit status: 1 failed; 2 usage. Otherwise it runs until it is stopped.\n";
 
 int vser_daemon(int argc, char **argv)
 {

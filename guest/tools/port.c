@@ -1,6 +1,25 @@
 /*
  * The ports of this guest that have descriptors, however it learnt them
  *
+ * Where the blob of a port comes from:
+ *
+ * 1. A driver that knows descriptors shows it in sysfs: "descriptors" has what
+ *    is in front of the strings, and four files have the strings of the device
+ *    and its first interface as text. The blob is put together again from
+ *    these; what other strings it had is not known, and they become empty
+ *    ones.
+ *
+ * 2. Otherwise "vser daemon" may have the whole blob in its store, as an entry
+ *    for the instance of the port that is there (store.h). An entry for
+ *    another instance is not looked at, even if there is no other.
+ *
+ * 3. If both have it, and agree on all that is in front of the strings, the
+ *    store's is taken: it has all strings. If they do not agree, the driver's
+ *    is: the driver knows which port is there now.
+ *
+ * Either is checked by the codec before anything else looks at it: all
+ * functions that take a Port rely on a well-formed blob.
+ *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later

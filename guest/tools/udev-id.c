@@ -1,6 +1,22 @@
 /*
  * vser udev-id: what udev's usb_id would say of a port, for a rule
  *
+ * A rule that was written for a USB device is to find the same values here:
+ *
+ * 1. ID_VENDOR, ID_MODEL    the string of the descriptor, else the number in
+ *                           hex; white space and what udev keeps out of names
+ *                           becomes '_'
+ * 2. ID_VENDOR_ENC, ...     the same string with "\x" and two digits instead
+ * 3. ID_SERIAL_SHORT        the serial number, treated as in 1; absent if it
+ *                           has characters that are not printable ASCII, or a
+ *                           comma
+ * 4. ID_SERIAL              1, 1 and 3 with '_' between
+ * 5. ID_USB_INTERFACES      class, subclass and protocol of each interface,
+ *                           each triple once
+ *
+ * and ID_USB_... beside ID_..., as new versions of udev have both. What no USB
+ * device has begins with VIRTIO_PORT_.
+ *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later

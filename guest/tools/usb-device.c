@@ -20,9 +20,8 @@
 /* SERIAL_STATE: the header, and two bytes of UART state */
 #define SERIAL_STATE_SIZE           (sizeof(struct usb_cdc_notification) + 2)
 
-/*
- * Walking: the blob is well-formed, so lengths need no check.
- */
+/* ------------------------------------------------------------------ */
+/* Walk: the blob is well-formed, so lengths need no check */
 
 /* Configuration number @index, from 0; NULL if there are not as many */
 static const uint8_t *find_config(const UsbDevice *dev, unsigned int index)

@@ -131,9 +131,8 @@ static void fail(Server *s, const char *what)
     end(s, USB_IP_FAILED);
 }
 
-/*
- * Answers
- */
+/* ------------------------------------------------------------------ */
+/* Answers */
 
 /* Send what has been answered. Blocks: the host controller always reads. */
 static void flush(Server *s)
@@ -198,9 +197,8 @@ static void complete(Server *s, Transfer *t, int status, size_t actual,
     free(t);
 }
 
-/*
- * Transfers that wait
- */
+/* ------------------------------------------------------------------ */
+/* Transfers that wait */
 
 static void enqueue(Server *s, Transfer *t)
 {
@@ -273,9 +271,8 @@ static void unlink_transfer(Server *s, uint32_t seqnum, uint32_t which)
     answer(s, RET_UNLINK, seqnum, status, 0, NULL, 0);
 }
 
-/*
- * The port
- */
+/* ------------------------------------------------------------------ */
+/* The port */
 
 static void port_failed(Server *s, const char *what)
 {
@@ -405,9 +402,8 @@ static void pump_notifications(Server *s)
     }
 }
 
-/*
- * The socket
- */
+/* ------------------------------------------------------------------ */
+/* The socket */
 
 static void do_control(Server *s, Transfer *t)
 {

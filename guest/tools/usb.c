@@ -206,37 +206,37 @@ static int run(const Port *p)
                                                               VSER_FAILED;
 }
 
-static void help(FILE *stream)
-{
-    fputs("usage: vser usb VVVV:PPPP[:SERIAL]\n"
-          "       vser usb PATH\n"
-          "\n"
-          "Plug a port into this guest's USB stack, while its other side is "
-          "open:\n"
-          "its descriptor is the device's, its bytes are those of the first "
-          "pair of\n"
-          "bulk endpoints. Needs root and the module vhci_hcd. Runs until the "
-          "port\n"
-          "is unplugged or SIGTERM. PATH is the port's node or a link to "
-          "it.\n", stream);
-}
+static const char help[] =
+    "usage: vser usb VVVV:PPPP[:SERIAL]\n"
+    "       vser usb PATH\n"
+    "\n"
+    "Plug a port into this guest's USB stack, while its other side is open:\n"
+    "its descriptor is the device's, its bytes are those of the first pair of\n"
+    "bulk endpoints. Needs root and the module vhci_hcd. Runs until the port\n"
+    "is unplugged or SIGTERM. PATH is the port's node or a link to it.\n"
+    "\n"
+    "Exit status: 0 the port was unplugged, or SIGTERM; 1 failed; 2 usage;\n"
+    "3 no port; 4 more than one port.\n";
 
 int vser_usb(int argc, char **argv)
 {
     static const struct option options[] = {
         { "help", no_argument, NULL, 'h' },
-        { NULL, 0, NULL, 0 },
+        { 0 }
     };
     UsbDevice dev;
     Port port;
     int c, result;
 
     while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        help(c == 'h' ? stdout : stderr);
-        return c == 'h' ? EXIT_SUCCESS : VSER_USAGE;
+        if (c != 'h') {
+            return VSER_USAGE;
+        }
+        fputs(help, stdout);
+        return EXIT_SUCCESS;
     }
     if (argc - optind != 1) {
-        help(stderr);
+        vser_error("vser usb takes one port; see vser usb --help");
         return VSER_USAGE;
     }
     result = port_choose(argv[optind], &port);

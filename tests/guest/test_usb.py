@@ -366,9 +366,9 @@ class UsbDevices(GuestTest):
             for text in says:
                 self.assertIn(text, done.stderr)
 
-        fails('', 2, 'usage: vser usb')
-        fails('1209:0001 1209:0002', 2, 'usage: vser usb')
-        fails('--host', 2, 'usage: vser usb')
+        fails('', 2, 'see vser usb --help')
+        fails('1209:0001 1209:0002', 2, 'see vser usb --help')
+        fails('--host', 2, 'vser usb: unrecognized option')
         fails('1209:9999', 3, '1209:9999')
         fails('1209:', 4, self.node('acm'), self.node('vendor'))
         # In use, by another one of these

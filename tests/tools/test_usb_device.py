@@ -133,6 +133,9 @@ class UsbAttach(ToolsTest):
                   'not the node of a port that has a descriptor\n')
 
     def test_usage(self):
-        for args in (), ('1209:', '1209:'), ('--no-such', '1209:'):
-            self.vser('usb', *args, status=USAGE, stderr='usage: vser usb')
+        for args in (), ('1209:', '1209:'):
+            self.vser('usb', *args, status=USAGE,
+                      stderr='vser: vser usb takes one port; see vser usb --help\n')
+        self.vser('usb', '--no-such', '1209:', status=USAGE,
+                  stderr='vser usb: unrecognized option')
         self.assertIn('usage: vser usb', self.vser('usb', '--help'))
