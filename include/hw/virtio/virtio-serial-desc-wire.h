@@ -20,8 +20,9 @@
 #define VIRTIO_CONSOLE_F_PORT_DESC      3
 
 /*
- * Control event, device to driver: struct virtio_console_control, its value 1
- * in a blob's last fragment and 0 in the others, then the structure below.
+ * Control event, device to driver: struct virtio_console_control, then the
+ * structure below. The value is 1 in a blob's last fragment and 0 in the
+ * others.
  */
 #define VIRTIO_CONSOLE_PORT_DESC        8
 
@@ -35,9 +36,9 @@ struct virtio_console_port_desc {
 #define VIRTIO_SERIAL_DESC_MAX          65535
 
 /*
- * virtserialdesc sends the same as records on a data port: what begins that
- * port's name, before a number, and what stands for a port's number in the
- * record that ends a snapshot.
+ * virtserialdesc sends the same blobs as records on a data port. The first
+ * macro begins that port's name, before a number. The second macro stands for
+ * a port's number in the record that ends a snapshot.
  */
 #define VIRTSERIALDESC_NAME_PREFIX      "org.qemu.virtio-serial-desc."
 #define VIRTSERIALDESC_END              0xffffffffu
