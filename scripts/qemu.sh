@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# A QEMU tree: build/qemu-10.0, build/qemu-10.2 or the user's own; its source,
-# our patches and new files in it, and what is built of it. lib.sh has it.
+# The versions of QEMU, and a tree of one, build/qemu-VERSION or the user's own: its
+# source, our patches and new files in it, and what is built of it. lib.sh has it.
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -25,7 +25,7 @@ setup_packages() {
         [[ " ${QEMU_CONFIGURE[*]} " = *" --disable-werror "* ]] ||
         QEMU_CONFIGURE+=(--disable-werror)
     # A user may have no home
-    mkdir -p "$(ccache -k cache_dir)" 2>/dev/null && [ -w "$(ccache -k cache_dir)" ] ||
+    { mkdir -p "$(ccache -k cache_dir)" 2>/dev/null && [ -w "$(ccache -k cache_dir)" ]; } ||
         export CCACHE_DIR=$BUILD/ccache
     MESON_PATH=
     if ! dpkg --compare-versions "$(meson_version)" ge "$QEMU_MESON"; then
@@ -74,25 +74,60 @@ unpack_meson() {
         "archive has '$(meson_candidate)'"
 }
 
-# patch_series VERSION: which of our patch sets fits that QEMU: the newest that
-# is not newer than it.
-patch_series() {
-    local best=10.0 s
-    for s in 10.0 10.2; do
-        [ "$(printf '%s\n' "$s" "$1" | sort -V | head -n 1)" = "$s" ] && best=$s
-    done
-    echo "$best"
+# versions: the versions of QEMU that patches/ fits, newest first
+versions() {
+    awk '$1 !~ /^#/ && NF { print $1 }' "$TOP/patches/versions"
 }
 
-# list_patches SERIES: the patches, in order. One in patches/SERIES/ stands in
-# for one of the same name in patches/.
-list_patches() {
-    local name
-    for name in $(cd "$TOP/patches" && find . -path './*.patch' \
-            \( -path "./$1/*" -o -not -path './*/*' \) -printf '%f\n' | sort -u); do
-        [ -e "$TOP/patches/$1/$name" ] && echo "$TOP/patches/$1/$name" ||
-            echo "$TOP/patches/$name"
+# version_column VERSION COLUMN: what patches/versions has of that version: "source",
+# "off" or "use"
+version_column() {
+    awk -v version="$1" -v name="$2" '
+        $1 == "#" && $2 == "name" { for (i = 2; i <= NF; i++) column[$i] = i - 1 }
+        $1 == version { print $column[name] }' "$TOP/patches/versions"
+}
+
+newest_version() {
+    versions | head -n 1
+}
+
+default_version() {
+    local version
+    for version in $(versions); do
+        [ "$(version_column "$version" use)" != default ] || echo "$version"
     done
+}
+
+# is_version WORD
+is_version() {
+    versions | grep -qxF -- "$1"
+}
+
+# a_version: "10.2|10.0", for a line of usage
+a_version() {
+    versions | paste -s -d '|'
+}
+
+# version_for VERSION: that one of patches/versions whose patches fit QEMU VERSION best:
+# the newest that is not newer, or the oldest
+version_for() {
+    local version
+    for version in $(versions); do
+        [ "$(printf '%s\n' "$version" "$1" | sort -V | head -n 1)" != "$version" ] || break
+    done
+    echo "$version"
+}
+
+# patchset ARGUMENT...: scripts/patchset.py
+patchset() {
+    /usr/bin/python3 -B "$TOP/scripts/patchset.py" "$@"
+}
+
+# compose_patches VERSION: have build/patches-VERSION be the mails that make that
+# version, for "git am". In full/ there they are without the version's fix-ups.
+compose_patches() {
+    rm -rf "$BUILD/patches-$1"
+    patchset compose "$1" "$BUILD/patches-$1"
 }
 
 # overlay_files: the new files, by the path that they have in a QEMU tree.
@@ -101,21 +136,26 @@ overlay_files() {
         -type f -not -name run -not -name '.*' -not -name '*~' 2>/dev/null | sort)
 }
 
-# upstream_compat FILE: hw/core/machine.c as it has to be upstream. There
-# descriptors are off in all types that were released without them, so the entry
-# is in the newest list that the tree has; ours have them from the 10.0 types on.
+# upstream_compat FILE VERSION: hw/core/machine.c as it has to be upstream. There
+# descriptors are off in the machine types that were released without them: the list
+# of the newest of those has the entry. Ours have descriptors from the 10.0 types on.
 upstream_compat() {
-    awk '/"port-descriptors"/ { entry = $0; next }
-         { line[++n] = $0 }
-         /^GlobalProperty hw_compat_/ && !list { list = n }
-         /^};/ && list && !end { end = n }
-         END {
-             for (i = 1; i <= n; i++) {
-                 if (entry && i == end)
-                     print entry
-                 print line[i]
-             }
-         }' "$1"
+    local off
+    off=$(version_column "$2" off)
+    awk -v list="GlobalProperty hw_compat_${off/./_}[]" '
+        /"port-descriptors"/ { entry = $0; next }
+        { line[++n] = $0 }
+        index($0, list) == 1 { inside = 1 }
+        /^};/ && inside { end = n; inside = 0 }
+        END {
+            for (i = 1; i <= n; i++) {
+                if (i == end)
+                    print entry
+                print line[i]
+            }
+            exit !(end && entry)
+        }' "$1" ||
+        die "hw/core/machine.c has no list hw_compat_${off/./_}, which patches/versions names"
 }
 
 tree_git() {
@@ -131,9 +171,13 @@ tree_git() {
 # with our patches and new files
 qemu_source() {
     local tree=$1 series=$2
-    [ "$tree" != "$BUILD/qemu-$series" ] ||
-        { [ -e "$tree.version" ] && [ -e "$tree/VERSION" ]; } ||
-        fetch_source qemu "$series" "$tree"
+    if [ "$tree" = "$BUILD/qemu-$series" ] &&
+            { [ ! -e "$tree.version" ] || [ ! -e "$tree/VERSION" ]; }; then
+        case $(version_column "$series" source) in
+        debian) fetch_source qemu "$series" "$tree" ;;
+        *)      die "patches/versions: the source of $series is none that is known" ;;
+        esac
+    fi
     # Nobody else is at work below build/: what a killed git left is in the way.
     [ "${tree#"$BUILD"/}" = "$tree" ] || rm -f "$tree/.git/index.lock"
     qemu_repository "$tree"
@@ -159,17 +203,23 @@ qemu_repository() {
 }
 
 # qemu_patches TREE SERIES: have our patches be the commits after "pristine".
-# What somebody committed or changed there by hand is never thrown away. The
-# stamp says which patches led to which commit, or that they are being applied.
+# What somebody committed or changed there by hand is never thrown away, nor is a
+# conflict that somebody is to solve. The stamp says which patches led to which
+# commit, that they are being applied, or which of them did not fit.
 qemu_patches() {
-    local tree=$1 series=$2 stamp sum head patches=()
+    local tree=$1 series=$2 stamp sum head
     stamp=$(patches_stamp "$tree")
-    mapfile -t patches < <(list_patches "$series")
+    compose_patches "$series"
     sum=$(patches_sum "$series")
     head=$(tree_git "$tree" rev-parse HEAD)
     [ "$(cat "$stamp" 2>/dev/null)" != "$sum $head" ] || return 0
-    case $([ ! -e "$stamp" ] && echo none || cat "$stamp") in
+    case $(cat "$stamp" 2>/dev/null || echo none) in
     applying) ;;
+    "conflict "*)
+        ! am_stands "$tree" || die "$(how_to_go_on "$tree" "$series")"
+        die "$tree: the conflict is solved. Keep the result with" \
+            "'scripts/refresh-patches $series', or drop it with" \
+            "'git -C $tree reset --hard pristine && rm $stamp'" ;;
     *" $head"|none)
         [ -e "$stamp" ] || [ "$head" = "$(tree_git "$tree" rev-parse pristine)" ] ||
             die "$tree has commits after 'pristine': move that tag to where" \
@@ -185,13 +235,75 @@ qemu_patches() {
     echo applying >"$stamp"
     tree_git "$tree" am --quit >/dev/null 2>&1 || true
     tree_git "$tree" reset -q --hard pristine
-    if ! tree_git "$tree" am -q --keep-non-patch "${patches[@]}" >"$BUILD/log/am.log" 2>&1; then
-        tree_git "$tree" am --abort || true
+    if ! am_patches "$tree" "$BUILD/patches-$series" >"$BUILD/log/am.log" 2>&1; then
+        echo "conflict $sum" >"$stamp"
         tail -n 5 "$BUILD/log/am.log" >&2
-        die "a patch does not apply to $tree; see build/log/am.log"
+        die "$(how_to_go_on "$tree" "$series")"
     fi
     echo "$sum $(tree_git "$tree" rev-parse HEAD)" >"$stamp.new"
     mv "$stamp.new" "$stamp"
+}
+
+# am_patches TREE DIR: commit the mails of DIR in TREE. One that does not fit is merged
+# (git am -3); where that leaves a conflict, it stands, with all that come after it.
+am_patches() {
+    local tree=$1 dir=$2 mails=() count
+    mapfile -t mails < <(printf '%s\n' "$dir"/*.patch)
+    while ! tree_git "$tree" am -q --keep-non-patch "${mails[@]}"; do
+        count=$(tree_git "$tree" rev-list --count pristine..HEAD)
+        tree_git "$tree" am --quit
+        tree_git "$tree" reset -q --hard
+        mails=("$dir"/*.patch)
+        mails=("$dir/full/${mails[count]##*/}" "${mails[@]:count + 1}")
+        lend_objects "$tree" "${mails[0]}"
+        ! tree_git "$tree" am -q -3 --keep-non-patch "${mails[@]}" || break
+        [ "$(tree_git "$tree" rev-list --count pristine..HEAD)" -gt "$count" ] || return 1
+        # That one is merged; it is a later one that does not fit
+        count=$(tree_git "$tree" rev-list --count pristine..HEAD)
+        tree_git "$tree" am --quit
+        tree_git "$tree" reset -q --hard
+        mails=("$dir"/*.patch)
+        mails=("${mails[@]:count}")
+    done
+}
+
+# lend_objects TREE MAIL: have TREE have the files that MAIL was made for, from any tree
+# of ours that has them: a merge begins with these.
+lend_objects() {
+    local name other
+    sed -n 's/^index \([0-9a-f]*\)\.\..*/\1/p' "$2" | while read -r name; do
+        for other in "$BUILD"/qemu-*/.git; do
+            ! tree_git "$1" cat-file -e "$name" 2>/dev/null || break
+            ! tree_git "${other%/.git}" cat-file -e "$name" 2>/dev/null ||
+                tree_git "${other%/.git}" cat-file blob "$name" |
+                tree_git "$1" hash-object -w --stdin >/dev/null
+        done
+    done
+}
+
+# am_stands TREE: has "git am" come to a patch there that somebody is to look at?
+am_stands() {
+    local dir
+    dir=$(tree_git "$1" rev-parse --git-path rebase-apply)
+    [[ $dir = /* ]] || dir=$1/$dir
+    [ -e "$dir/applying" ]
+}
+
+# how_to_go_on TREE SERIES: what to do about a patch that does not fit
+how_to_go_on() {
+    local tree=$1 series=$2 file
+    echo "a patch does not fit $tree: $(tree_git "$tree" am --show-current-patch=raw |
+        sed -n 's/^Subject: \(\[PATCH\] \)\?//p; /^$/q' | head -n 1)"
+    file=$(tree_git "$tree" diff --name-only --diff-filter=U | paste -s -d ' ')
+    if [ -n "$file" ]; then
+        echo "The conflict stands in: $file"
+    else
+        echo "No conflict stands, as git does not have the files that the patch was made" \
+            "for: 'scripts/setup $(newest_version)' has them, and then this again; or apply" \
+            "it by hand, from $BUILD/patches-$series/full"
+    fi
+    echo "Solve it there, 'git add' the files, and run 'git am --continue', until no patch" \
+        "is left. Then run 'scripts/refresh-patches $series'. docs/porting.md says more."
 }
 
 # patches_stamp TREE: the file that says which patches led to which commit
@@ -203,7 +315,7 @@ patches_stamp() {
 
 # patches_sum SERIES: what tells one set of patches from another
 patches_sum() {
-    list_patches "$1" | xargs -d '\n' cat | sha256sum | cut -c 1-16
+    cat "$BUILD/patches-$1"/*.patch | sha256sum | cut -c 1-16
 }
 
 # tree_exclude TREE PATH...: have git take no notice of these.
@@ -239,6 +351,7 @@ qemu_configure() {
     [ "$(cat "$dir/desc-configured" 2>/dev/null)" != "$options" ] || return 0
     rm -rf "$dir"
     mkdir "$dir"
+    # shellcheck disable=SC2016 # for that shell
     run_logged "configure-$name" \
         sh -c 'cd "$1" && shift && ../configure "$@"' sh "$dir" "${@:3}"
     # In its build directory QEMU looks for every path below qemu-bundle/.
@@ -277,8 +390,11 @@ qemu_targets() {
     printf 'CONFIG_%s=y\n' ARM_VIRT VIRTIO_SERIAL >"$tree/$arm.new"
     for file in "$ppc64" "$arm"; do
         # Meson configures again where this changes: leave it if it has not.
-        cmp -s "$tree/$file.new" "$tree/$file" && rm "$tree/$file.new" ||
+        if cmp -s "$tree/$file.new" "$tree/$file"; then
+            rm "$tree/$file.new"
+        else
             mv "$tree/$file.new" "$tree/$file"
+        fi
     done
     tree_exclude "$tree" "/$ppc64" "/$arm" /build-targets/
     qemu_configure "$tree" build-targets "${QEMU_CONFIGURE[@]}" \

@@ -1,0 +1,565 @@
+#!/usr/bin/env python3
+# What patches/ means: which mails make which version of QEMU, and back.
+#
+# Copyright (c) 2026 the virtio-serial-desc authors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""patches/ as mails, and mails as patches/ (docs/porting.md describes patches/).
+
+patchset.py numbers VERSION          the numbers of the patches of that version
+patchset.py compose VERSION DIR      the mails for "git am", NUMBER.patch each; in
+                                     DIR/full, those without the version's fix-ups
+patchset.py states VERSION DIR       the new files as they are after each patch, in
+                                     DIR/NUMBER; in DIR/NUMBER.new, which come with it
+patchset.py write VERSION TREE       write the commits of TREE after "pristine" back
+patchset.py maintainers TREE         have QEMU's MAINTAINERS there have our entry, as far
+                                     as it has the files
+patchset.py check                    is all of patches/ consistent?
+"""
+
+import fnmatch
+import hashlib
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+TOP = pathlib.Path(__file__).resolve().parents[1]
+PATCHES = TOP / 'patches'
+FILES = PATCHES / 'series' / 'files'
+# Where new files are
+ROOTS = ('hw', 'include/hw', 'docs/system', 'docs/specs', 'tests/qtest',
+         'tests/unit')
+SUBJECT_MAX = 52
+
+
+class Stale(Exception):
+    """Something in patches/ does not fit the rest any more."""
+
+
+def die(text):
+    sys.exit(f'patchset.py: {text}')
+
+
+def say(text):
+    print(text, file=sys.stderr)
+
+
+def relative(path):
+    return path.relative_to(TOP)
+
+
+def run(command, **kwargs):
+    return subprocess.run(command, capture_output=True, check=False, **kwargs)
+
+
+# ----------------------------------------------------------------------
+# The list of versions
+
+def versions():
+    lines = (PATCHES / 'versions').read_text().splitlines()
+    return [line.split()[0] for line in lines if line and line[0] != '#']
+
+
+def places(version):
+    """Where the patches of `version` are looked for, the nearest first."""
+    names = versions()
+    if version not in names:
+        die(f"'{version}' is not in patches/versions")
+    older = names[1:names.index(version) + 1]
+    return [PATCHES / name for name in reversed(older)] + [PATCHES]
+
+
+# ----------------------------------------------------------------------
+# Patches
+
+class FileDiff:
+    """What a patch says of one file."""
+
+    def __init__(self, text):
+        parts = re.split(r'^(?=@@ )', text, flags=re.M)
+        self.head, self.hunks = parts[0], parts[1:]
+        self.path = re.match(r'diff --git a/(\S+) ', text)[1]
+
+    def __str__(self):
+        return self.head + ''.join(self.hunks)
+
+
+def hunk_id(hunk):
+    """The same for the same lines, wherever they are."""
+    return hashlib.sha256(hunk.split('\n', 1)[1].encode()).hexdigest()[:12]
+
+
+class Patch:
+    """A text, and then diffs."""
+
+    def __init__(self, text):
+        parts = re.split(r'^(?=diff --git )', text, flags=re.M)
+        self.text, self.diffs = parts[0], [FileDiff(part) for part in parts[1:]]
+
+    def __str__(self):
+        return self.text + ''.join(str(diff) for diff in self.diffs)
+
+    def message(self):
+        """Without the date, which says nothing about the change"""
+        return re.sub(r'^(From|Date): .*\n|^From \S+ .*\n', '', self.text, flags=re.M)
+
+
+class Fixup(Patch):
+    """What an older version has instead of some hunks of a patch.
+
+    "instead-of: FILE ID" names each of those; the diffs come after what is left.
+    """
+
+    INSTEAD = re.compile(r'^instead-of: (\S+) ([0-9a-f]+)\n', re.M)
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.instead = self.INSTEAD.findall(self.text)
+
+    def reason(self):
+        return self.INSTEAD.sub('', self.text).strip()
+
+    def applied_to(self, patch):
+        """The patch with the fix-up, or Stale"""
+        left = set(self.instead)
+        result = Patch(str(patch))
+        for diff in result.diffs:
+            kept = [hunk for hunk in diff.hunks
+                    if (diff.path, hunk_id(hunk)) not in left]
+            left -= {(diff.path, hunk_id(hunk)) for hunk in diff.hunks}
+            diff.hunks = kept
+        if left:
+            raise Stale(', '.join(sorted({path for path, _ in left})))
+        result.diffs = [diff for diff in result.diffs if diff.hunks]
+        result.diffs += self.diffs
+        return result
+
+
+def number_of(path):
+    return path.name[:4]
+
+
+def find(version, number):
+    """The file that decides what that version has by that number."""
+    for place in places(version):
+        found = sorted(place.glob(number + '[-.]*'))
+        if len(found) > 1:
+            raise Stale(f'two patches have number {number}: ' +
+                        ' '.join(str(relative(path)) for path in found))
+        if found:
+            return found[0]
+    return None
+
+
+def numbers(version):
+    every = {number_of(path) for place in places(version)
+             for path in place.glob('[0-9][0-9][0-9][0-9][-.]*')}
+    return [number for number in sorted(every)
+            if find(version, number).suffix != '.skip']
+
+
+def full_patch(number):
+    found = list(PATCHES.glob(number + '-*.patch'))
+    return Patch(found[0].read_text()) if found else None
+
+
+def whole(version, number):
+    """That patch as a mail: what "git am" takes, and what is said of new files"""
+    path = find(version, number)
+    if path.suffix != '.fixup':
+        return Patch(path.read_text())
+    patch = full_patch(number)
+    if not patch:
+        raise Stale(f'{relative(path)} is for no patch')
+    try:
+        return Fixup(path.read_text()).applied_to(patch)
+    except Stale as stale:
+        raise Stale(f'{relative(path)} stands for hunks that patch {number} does '
+                    f'not have any more, in {stale}') from None
+
+
+def without_new_files(patch):
+    result = Patch(str(patch))
+    new = set(new_files())
+    result.diffs = [diff for diff in result.diffs if diff.path not in new]
+    return result
+
+
+def compose(version, out):
+    (out / 'full').mkdir(parents=True)
+    for number in numbers(version):
+        full = without_new_files(full_patch(number) or whole(version, number))
+        (out / 'full' / f'{number}.patch').write_text(str(full))
+        try:
+            mail = str(without_new_files(whole(version, number)))
+        except Stale as stale:
+            say(f'- {stale}')
+            mail = str(full)
+        (out / f'{number}.patch').write_text(mail)
+
+
+# ----------------------------------------------------------------------
+# New files
+
+def new_files():
+    """The new files of this repository, by their path in a QEMU tree"""
+    return sorted(str(path.relative_to(TOP)) for root in ROOTS
+                  for path in (TOP / root).rglob('*')
+                  if path.is_file() and path.name != 'run' and
+                  path.name[0] != '.' and path.name[-1] != '~' and
+                  '__pycache__' not in path.parts)
+
+
+def placed():
+    """With which patch each new file comes: a dict of lists of paths"""
+    result, seen, every = {}, [], new_files()
+    for line in FILES.read_text().splitlines():
+        if not line or line[0] == '#':
+            continue
+        number, path = line.split()
+        paths = [name for name in every if name == path or
+                 (path[-1] == '/' and name.startswith(path))]
+        if not full_patch(number):
+            raise Stale(f"patches/series/files: '{number}' is the number of no patch")
+        if not paths:
+            raise Stale(f"patches/series/files: there is no '{path}'")
+        result.setdefault(number, []).extend(paths)
+        seen += paths
+    wrong = [path for path in every if seen.count(path) != 1]
+    if wrong:
+        raise Stale('patches/series/files: each new file comes once, but not ' +
+                    ', '.join(wrong))
+    return result
+
+
+def reverse(diff, content):
+    """`content`, which has `diff`, without it; None if it does not have it"""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, diff.path)
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+        done = run(['git', 'apply', '-R', '-'], input=str(diff).encode(), cwd=folder,
+                   env=dict(os.environ, GIT_CEILING_DIRECTORIES='/'))
+        return path.read_text() if done.returncode == 0 else None
+
+
+def states(version):
+    """Of each patch, backwards: its number, the new files after it, and those
+    that come with it. A dict of paths to texts each."""
+    now = {path: (TOP / path).read_bytes() for path in new_files()}
+    comes, steps = placed(), {}
+    for path, number, before, _ in edits_of_new_files():
+        steps.setdefault(number, {})[path] = before.encode()
+    for number in reversed(numbers(version)):
+        yield number, dict(now), comes.get(number, [])
+        for path in comes.get(number, []):
+            del now[path]
+        now.update(steps.get(number, {}))
+
+
+def write_states(version, out):
+    for number, files, comes in states(version):
+        for path, content in files.items():
+            target = out / number / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        (out / f'{number}.new').write_text(''.join(f'{path}\n' for path in comes))
+
+
+def diff_of(path, before, after):
+    """A diff of two texts of a file, as git has it; '' if they are the same"""
+    with tempfile.TemporaryDirectory() as folder:
+        for side, content in (('a', before), ('b', after)):
+            name = pathlib.Path(folder, side, path)
+            name.parent.mkdir(parents=True)
+            name.write_text(content)
+        text = run(['git', 'diff', '--no-index', '--full-index', '--no-prefix',
+                    '--no-renames', f'a/{path}', f'b/{path}'], cwd=folder).stdout
+    return text.decode()
+
+
+def merge(ours, base, theirs):
+    """`ours` with what changed from `base` to `theirs`, and whether it is free of
+    conflicts"""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in (('before', ours), ('base', base), ('now', theirs)):
+            pathlib.Path(folder, name).write_text(text)
+        done = run(['git', 'merge-file', '-p', 'before', 'base', 'now'], cwd=folder)
+    return done.stdout.decode(), done.returncode == 0
+
+
+def edits_of_new_files():
+    """What patches edit in new files that came with an earlier one: the path, the
+    patch's number, and the file before and after it. Where a file was edited since the
+    patch was written, its older states are edited alike."""
+    chains, new = {}, set(new_files())
+    for number in reversed(numbers(versions()[0])):
+        for diff in full_patch(number).diffs:
+            if diff.path in new:
+                chains.setdefault(diff.path, []).append((number, diff))
+    for path, chain in chains.items():
+        now = (TOP / path).read_text()
+        for number, before, after in (unedited(now, chain) or
+                                      edited(path, now, chain)):
+            yield path, number, before, after
+
+
+def unedited(now, chain):
+    """A number and the file before and after it, from the last one backwards; None
+    if the file does not have all of these diffs"""
+    result = []
+    for number, diff in chain:
+        before = reverse(diff, now)
+        if before is None:
+            return None
+        result.append((number, before, now))
+        now = before
+    return result
+
+
+def edited(path, now, chain):
+    """The same of a file that does not: as it was it had them, and what was edited
+    in it since is edited in its older states too"""
+    was = recorded(chain[0][1])
+    steps = unedited(was, chain) if was is not None else None
+    if not steps:
+        raise Stale(f'{path} was edited where patch {chain[0][0]} edits it, and git does '
+                    'not have the file as it was: edit the diff in that patch by hand')
+    for number, was_before, was in steps:
+        before = solved(number, path, *merge(was_before, was, now))
+        yield number, before, now
+        now = before
+
+
+def recorded(diff):
+    """The file that `diff` leads to, from this repository's git; None: not there"""
+    name = re.search(r'^index [0-9a-f]+\.\.([0-9a-f]+)', diff.head, re.M)
+    done = run(['git', '-C', str(TOP), 'cat-file', 'blob', name[1]]) if name else None
+    return done.stdout.decode() if done and done.returncode == 0 else None
+
+
+def solved(number, path, text, clean):
+    """`text`, or what somebody made of it who solved its conflicts"""
+    place = TOP / 'build' / 'conflict' / number / path
+    if clean:
+        return text
+    if place.exists() and '<<<<<<<' not in place.read_text():
+        return place.read_text()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text)
+    raise Stale(f'{path} was edited where patch {number} edits it. Solve the conflicts in '
+                f'{relative(place)}, which is the file as it is before that patch, and '
+                f'run scripts/refresh-patches {versions()[0]}.')
+
+
+# ----------------------------------------------------------------------
+# A tree's commits
+
+def git(tree, *args, **kwargs):
+    # Nobody's configuration, and also where root runs this in a user's clone
+    env = dict(os.environ, GIT_CONFIG_GLOBAL='/dev/null', GIT_CONFIG_NOSYSTEM='1',
+               **kwargs.pop('env', {}))
+    return run(['git', '-C', tree, '-c', 'safe.directory=*', *args], env=env, **kwargs)
+
+
+def git_says(tree, *args, **kwargs):
+    done = git(tree, *args, **kwargs)
+    if done.returncode:
+        die(f"git {' '.join(args)}: {done.stderr.decode()}")
+    return done.stdout.decode()
+
+
+def mail_of(tree, commit):
+    return git_says(tree, 'format-patch', '-q', '--stdout', '--zero-commit',
+                    '--no-signature', '--no-numbered', '--no-stat', '--no-renames',
+                    '--full-index', '-1', commit)
+
+
+class Index:
+    """A tree that is being made of a commit's parent"""
+
+    def __init__(self, tree, commit):
+        self.tree, self.parent = tree, commit + '^'
+        self.folder = tempfile.TemporaryDirectory()
+        self.env = {'GIT_INDEX_FILE': os.path.join(self.folder.name, 'index')}
+        self.reset()
+
+    def reset(self):
+        git_says(self.tree, 'read-tree', self.parent, env=self.env)
+
+    def apply(self, diff):
+        return git(self.tree, 'apply', '--cached', '-', env=self.env,
+                   input=str(diff).encode()).returncode == 0
+
+    def result(self):
+        return git_says(self.tree, 'write-tree', env=self.env).strip()
+
+
+def make_fixup(tree, commit, full):
+    """The instead-of lines and the diffs that make `commit` of `full`"""
+    index, instead = Index(tree, commit), []
+    for diff in full.diffs:
+        part = FileDiff(str(diff))
+        part.hunks = []
+        for hunk in diff.hunks:
+            index.reset()
+            if index.apply(diff.head + hunk):
+                part.hunks.append(hunk)
+            else:
+                instead.append((diff.path, hunk_id(hunk)))
+        diff.hunks = part.hunks
+    index.reset()
+    for diff in full.diffs:
+        if diff.hunks and not index.apply(diff):
+            instead += [(diff.path, hunk_id(hunk)) for hunk in diff.hunks]
+    own = git_says(tree, 'diff', '--full-index', '--no-renames', index.result(),
+                   commit + '^{tree}')
+    return instead, own
+
+
+def fixup_text(version, path, instead, own):
+    reason = f'QEMU {version} differs here.'
+    if path.exists():
+        reason = Fixup(path.read_text()).reason()
+    lines = ''.join(f'instead-of: {name} {ident}\n' for name, ident in instead)
+    return f'{reason}\n\n{lines}\n{own}'
+
+
+def update(path, text):
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+def write_older(version, tree, commit, number, slug):
+    """Write what an older version has of its own of that patch, if anything"""
+    place, full = PATCHES / version, full_patch(number)
+    mail = mail_of(tree, commit)
+    own_mail, fixup = place / f'{number}-{slug}.patch', place / f'{number}.fixup'
+    if not full or full.message() != Patch(mail).message():
+        new = set(new_files())
+        update(own_mail, mail + ''.join(str(diff) for diff in full.diffs
+                                        if diff.path in new) if full else mail)
+        fixup.unlink(missing_ok=True)
+        return
+    own_mail.unlink(missing_ok=True)
+    instead, own = make_fixup(tree, commit, without_new_files(full))
+    text = fixup_text(version, fixup, instead, own)
+    fixup.unlink(missing_ok=True)
+    if instead or own or find(version, number).parent != PATCHES:
+        update(fixup, text)
+    made = Index(tree, commit)
+    if not made.apply(without_new_files(whole(version, number))) or \
+            made.result() != git_says(tree, 'rev-parse', commit + '^{tree}').strip():
+        die(f'{relative(fixup)} does not make commit {commit}')
+
+
+def write(version, tree):
+    newest = version == versions()[0]
+    edits = {}
+    for path, number, before, after in edits_of_new_files():
+        edits.setdefault(number, []).append(diff_of(path, before, after))
+        # Git has it then, also before it is committed: see recorded()
+        git(str(TOP), 'hash-object', '-w', '--stdin', input=after.encode())
+    known = {path.name[5:-6]: number_of(path) for place in reversed(places(version))
+             for path in place.glob('[0-9]*-*.patch')}
+    done, last = set(), 0
+    for commit in git_says(tree, 'rev-list', '--reverse', 'pristine..HEAD').split():
+        slug = git_says(tree, 'show', '-s', '--format=%f', commit)[:SUBJECT_MAX].strip()
+        number = known.get(slug) or number_after(last, known.values())
+        done.add(number)
+        last = int(number)
+        if newest:
+            update(PATCHES / f'{number}-{slug}.patch',
+                   mail_of(tree, commit) + ''.join(edits.get(number, [])))
+        else:
+            write_older(version, tree, commit, number, slug)
+    for number in numbers(version):
+        if number not in done:
+            say(f'patch {number} is no commit of this tree. Remove it, ' + (
+                'with the fix-ups of older versions, if it is to go.' if newest else
+                f'or say why in patches/{version}/{number}.skip.'))
+
+
+def number_after(last, known):
+    """Numbers stay what they are: a new one is between its neighbours'"""
+    following = min((int(number) for number in known if int(number) > last),
+                    default=last + 20)
+    if following == last + 1:
+        die(f'there is no number between {last:04} and {following:04}: rename patches')
+    return f'{(last + following) // 2:04}'
+
+
+# ----------------------------------------------------------------------
+# MAINTAINERS
+
+def entry_for(files):
+    """Our entry, with those lines that one of `files` is meant by"""
+    lines = (TOP / 'MAINTAINERS').read_text().split('\n\n', 1)[1].splitlines()
+
+    def is_meant(line):
+        pattern = line[3:] + ('*' if line[-1] == '/' else '')
+        return any(fnmatch.fnmatchcase(name, pattern) for name in files)
+
+    return [line for line in lines if line[:3] != 'F: ' or is_meant(line)]
+
+
+def write_maintainers(tree):
+    """Ours comes behind the one that it belongs to"""
+    path = pathlib.Path(tree, 'MAINTAINERS')
+    entry = entry_for(git_says(tree, 'ls-files').splitlines())
+    entries = [item for item in path.read_text().split('\n\n')
+               if not item.startswith(entry[0] + '\n')]
+    before = [item.split('\n', 1)[0] for item in entries].index('virtio-serial')
+    entries.insert(before + 1, '\n'.join(entry))
+    path.write_text('\n\n'.join(entries))
+
+
+# ----------------------------------------------------------------------
+
+def check():
+    bad = 0
+    for version in versions():
+        try:
+            for number in numbers(version):
+                whole(version, number)
+            for _ in states(version):
+                pass
+        except Stale as stale:
+            say(f'{version}: {stale}')
+            bad = 1
+    for path in PATCHES.glob('*/*'):
+        if path.parent.name not in versions() + ['series']:
+            say(f'{relative(path)}: {path.parent.name} is no version of patches/versions')
+            bad = 1
+        if path.suffix in ('.fixup', '.skip') and not full_patch(number_of(path)):
+            say(f'{relative(path)} is for no patch')
+            bad = 1
+    return bad
+
+
+def main():
+    try:
+        match sys.argv[1:]:
+            case ['numbers', version]:
+                print('\n'.join(numbers(version)))
+            case ['compose', version, out]:
+                compose(version, pathlib.Path(out))
+            case ['states', version, out]:
+                write_states(version, pathlib.Path(out))
+            case ['write', version, tree]:
+                write(version, tree)
+            case ['maintainers', tree]:
+                write_maintainers(tree)
+            case ['check']:
+                sys.exit(check())
+            case _:
+                die(__doc__)
+    except Stale as stale:
+        die(stale)
+
+
+if __name__ == '__main__':
+    main()
