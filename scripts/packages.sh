@@ -51,13 +51,13 @@ needs_column() {
 }
 
 # needs_of NAME...: these and all that they include, each once, what is included
-# first
+# first; fails if one of them has no row
 needs_of() {
     local name included
     for name in "$@"; do
-        included=$(needs_column "$name" 7)
+        included=$(needs_column "$name" 7) || exit 1
         # shellcheck disable=SC2086 # one word a name
-        [ -z "$included" ] || needs_of $included
+        [ -z "$included" ] || needs_of $included || exit 1
         echo "$name"
     done | awk '!seen[$0]++'
 }
