@@ -48,17 +48,19 @@ stamped() {
 # the helpers, the package.
 BUILD_ROOT=$BUILD/guest/bookworm
 BUILD_PACKAGES=(build-essential debhelper kmod libudev-dev libusb-1.0-0-dev meson
-    patch pkgconf systemd udev)
+    patch pkgconf sparse systemd udev)
 
-# have_build_root: make it, unless there is one with these packages
+# have_build_root [RELEASE]: make it, or that of another release, for a kernel of that
+# one, unless there is one with these packages
 have_build_root() {
+    local release=${1:-${BUILD_ROOT##*/}}
     (
         dir=$BUILD/guest
         one_at_a_time
-        [ -e "$BUILD_ROOT/etc/debian_version" ] || rm -f "$dir/bookworm.stamp"
-        stamped bookworm "$(declare -f make_root) ${ROOT_OPTIONS[*]} ${BUILD_PACKAGES[*]}" || {
-            make_root bookworm "$BUILD_ROOT" essential "${BUILD_PACKAGES[@]}"
-            echo "$stamp" >"$dir/bookworm.stamp"
+        [ -e "$dir/$release/etc/debian_version" ] || rm -f "$dir/$release.stamp"
+        stamped "$release" "$(declare -f make_root) ${ROOT_OPTIONS[*]} ${BUILD_PACKAGES[*]}" || {
+            make_root "$release" "$dir/$release" essential "${BUILD_PACKAGES[@]}"
+            echo "$stamp" >"$dir/$release.stamp"
         }
     )
 }

@@ -15,6 +15,7 @@ machines that have other things to do.
 
 import base64
 import collections
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -109,7 +110,7 @@ class Guest(Started):
     driver    'patched' or 'stock': which virtio_console it has
     platform  the name of a row of tests/guest/platforms
     machine   QEMU's machine type, instead of the platform's
-    kernel    '6.1' or '6.12'
+    kernel    '6.1', '6.12' or 'newest'
     disk      'base' or 'installed', a disk of image-systemd: Debian with systemd,
               without and with our packages, instead of image's small root in
               memory. What the guest writes there is gone with it. Kernel 6.1.
@@ -155,8 +156,8 @@ class Guest(Started):
 
         append = f'console={self.platform.terminal} panic=-1 quiet loglevel=6 ' \
             f'{self.platform.append}'
-        if self.driver == 'patched' and self.kernel == '6.12':
-            # Debian's has a driver built in. It has to make room.
+        if self.driver == 'patched' and (image / 'builtin').exists():
+            # This kernel has a driver built in. It has to make room.
             append += ' initcall_blacklist=virtio_console_init'
         cmd = [self.qemu, '-machine', self.machine, '-accel', 'tcg',
                '-m', self.memory, '-nodefaults', '-display', 'none', '-no-reboot',
@@ -288,6 +289,9 @@ class Guest(Started):
     def run(self, script, check=True):
         """Run a shell script in the guest; Result with str, bytes, str."""
         self._agent.write(base64.b64encode(script.encode()))
+        return self._result(script, check)
+
+    def _result(self, script, check):
         status, out, err = self._read(self._agent).split()
         result = Result(int(status), base64.b64decode(out[1:]),
                         base64.b64decode(err[1:]).decode(errors='replace'))
@@ -342,6 +346,16 @@ class Guest(Started):
         self.sh('echo 0 >/sys/module/suspend/parameters/pm_test_delay\n'
                 'echo devices >/sys/power/pm_test\n'
                 f'echo {state} >/sys/power/state')
+
+    @contextlib.contextmanager
+    def asleep(self):
+        """The guest is suspended to RAM for as long as the context lasts."""
+        script = 'echo none >/sys/power/pm_test; echo mem >/sys/power/state'
+        self._agent.write(base64.b64encode(script.encode()))
+        self.wait_event('SUSPEND')
+        yield
+        self.qmp('system_wakeup')
+        self._result(script, True)
 
     def reboot(self):
         """Reset the machine under the guest, and wait until it is up again."""

@@ -170,7 +170,7 @@ def main(program, description, reachable=pathlib.Path.resolve):
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--kernel', default=GuestTest.kernel, choices=['6.1', '6.12'],
+    parser.add_argument('--kernel', default=GuestTest.kernel, choices=['6.1', '6.12', 'newest'],
                         help="Debian's kernel of this series (default: 6.1)")
     parser.add_argument('--platform', default=DEFAULT, choices=PLATFORMS,
                         help=f'a row of tests/guest/platforms (default: {DEFAULT})')
