@@ -39,10 +39,11 @@ typedef uint32_t u32;
 #define GFP_KERNEL 0
 #define KOBJ_CHANGE 0
 #define UTF16_LITTLE_ENDIAN 1
-#define kvzalloc(size, flags) calloc(1, size)
-#define kmalloc(size, flags) malloc(size)
-#define kfree free
+#define HZ 100
+#define kvzalloc(size, flags) (no_memory ? NULL : calloc(1, size))
 #define kvfree free
+#define spin_lock_irq(lock) (++*(lock))
+#define spin_unlock_irq(lock) (--*(lock))
 
 static bool test_bit(unsigned int bit, const unsigned long *map)
 {
@@ -117,35 +118,51 @@ struct device {
     int kobj;
 };
 
-struct port {
-    struct device *dev;
-    struct port_desc *desc, *partial_desc;
-    bool desc_refused;
+struct ports_device {
+    int ports_lock, desc_work;
 };
 
-static unsigned int warnings, groups, events;
+struct port {
+    struct ports_device *portdev;
+    struct device *dev;
+    struct port_desc *desc, *partial_desc;
+    bool desc_refused, desc_differs, desc_missed, desc_ask;
+};
+
+static unsigned int warnings, groups, events, retries;
+static bool no_memory;
 static const int port_desc_group;
 
-#define dev_warn(dev, fmt, ...) \
+#define dev_warn_ratelimited(dev, fmt, ...) \
     do { \
         g_free(g_strdup_printf(fmt, __VA_ARGS__)); \
         warnings++; \
     } while (0)
-#define dev_err(dev, fmt, ...) \
+#define dev_err_ratelimited(dev, fmt, ...) \
     g_error(fmt, __VA_ARGS__)
 
-static int sysfs_create_group(int *kobj, const int *group)
+static int sysfs_update_group(int *kobj, const int *group)
 {
+    if (no_memory) {
+        return -ENOMEM;
+    }
     /* Attributes come before the event that announces them */
     g_assert_cmpuint(groups, ==, events);
     groups++;
     return 0;
 }
 
-static void kobject_uevent(int *kobj, int action)
+static int kobject_uevent(int *kobj, int action)
 {
     events++;
     g_assert_cmpuint(groups, ==, events);
+    return 0;
+}
+
+static void schedule_delayed_work(int *work, unsigned long delay)
+{
+    g_assert_cmpuint(delay, >, 0);
+    retries++;
 }
 
 #include "driver-functions.h"
@@ -153,56 +170,70 @@ static void kobject_uevent(int *kobj, int action)
 /* ------------------------------------------------------------------ */
 
 static struct device device;
+static struct ports_device ports_device;
 
 static struct port new_port(void)
 {
-    warnings = groups = events = 0;
-    return (struct port) { .dev = &device };
+    warnings = groups = events = retries = 0;
+    return (struct port) { .dev = &device, .portdev = &ports_device };
 }
 
 static void end_port(struct port *port)
 {
-    port_desc_free(port->desc);
-    port_desc_free(port->partial_desc);
+    g_assert_cmpint(ports_device.ports_lock, ==, 0);
+    kvfree(port->desc);
+    kvfree(port->partial_desc);
 }
 
-/* Send a fragment in a buffer that ends where it does */
-static void send(struct port *port, bool last, uint32_t length,
+/*
+ * Send a fragment in a buffer that ends where it does. Returns whether the
+ * port is another one by now.
+ */
+static bool send(struct port *port, bool last, uint32_t length,
                  uint32_t offset, const uint8_t *data, size_t n)
 {
     struct virtio_console_port_desc *frag = malloc(sizeof(*frag) + n);
+    bool other;
 
     frag->length = htole32(length);
     frag->offset = htole32(offset);
     if (n) {
         memcpy(frag->data, data, n);
     }
-    port_desc_fragment(port, last, (const void *)frag, sizeof(*frag) + n);
+    other = port_desc_fragment(port, last, (const void *)frag,
+                               sizeof(*frag) + n);
     free(frag);
+    return other;
 }
 
-/* Send a blob in fragments of at most @n bytes */
-static void send_all(struct port *port, const uint8_t *blob, size_t length,
+/* Send a blob in fragments of at most @n bytes; only the last one can tell */
+static bool send_all(struct port *port, const uint8_t *blob, size_t length,
                      size_t n)
 {
+    bool other = false;
     size_t at;
 
     for (at = 0; at < length; at += n) {
         size_t left = length - at;
 
-        send(port, left <= n, length, at, blob + at, MIN(n, left));
+        g_assert_false(other);
+        other = send(port, left <= n, length, at, blob + at, MIN(n, left));
     }
+    return other;
 }
 
 static void check_string(const uint8_t *blob, size_t length, uint8_t index,
-                         const char *driver_has)
+                         const u8 *driver_has)
 {
     char codec_has[VIRTIO_SERIAL_DESC_STRING_SIZE];
+    char decoded[PORT_DESC_STRING_SIZE];
+    int len = port_desc_decode(driver_has, decoded);
 
+    g_assert_cmpint(len, ==, strlen(decoded));
     virtio_serial_desc_string(blob, length, index, codec_has);
     /* The codec shows what has no place in a string, the USB core does not */
     if (!strstr(codec_has, "\357\277\275")) {
-        g_assert_cmpstr(driver_has ? driver_has : "", ==, codec_has);
+        g_assert_cmpstr(decoded, ==, codec_has);
     }
 }
 
@@ -307,14 +338,92 @@ static void fragments(const uint8_t *blob, size_t length)
         desc = port.desc;
         g_assert_nonnull(desc);
         g_assert_cmpmem(desc->blob, desc->length, blob, length);
-        /* The same again, as after hibernation, and rubbish */
-        send_all(&port, blob, length, n);
-        send(&port, true, 5, 7, blob, 1);
+        /* The same again, as after hibernation */
+        g_assert_false(send_all(&port, blob, length, n));
+        g_assert_false(send_all(&port, blob, length, length));
         g_assert(port.desc == desc && !port.partial_desc);
         g_assert_cmpuint(warnings, ==, 0);
         g_assert_cmpuint(events, ==, 1);
+        g_assert_cmpuint(retries, ==, 0);
         end_port(&port);
     }
+}
+
+/* Descriptors that are sent again, and are not what they were */
+static void other_descriptors(const uint8_t *blob, size_t length)
+{
+    g_autofree uint8_t *other = g_memdup2(blob, length);
+    size_t i;
+
+    for (i = 0; i <= length; i++) {
+        struct port port = new_port();
+
+        send_all(&port, blob, length, length);
+        if (i < length) {
+            other[i] ^= 1;
+            g_assert_true(send_all(&port, other, length, 10));
+            other[i] ^= 1;
+        } else {
+            g_assert_true(send_all(&port, other, length - 1, 10));
+        }
+        /* What was given is there as long as the port is */
+        g_assert_cmpmem(port.desc->blob, port.desc->length, blob, length);
+        g_assert_null(port.partial_desc);
+        end_port(&port);
+    }
+
+    /* Fragments that are none of anything */
+    const struct {
+        uint32_t length, offset;
+        size_t n;
+    } bad[] = {
+        { length, 0, 0 }, { 5, 7, 1 }, { length, length, 1 },
+        { length, UINT32_MAX, 1 }, { UINT32_MAX, 0, 1 },
+    };
+    for (i = 0; i < G_N_ELEMENTS(bad); i++) {
+        struct port port = new_port();
+
+        send_all(&port, blob, length, length);
+        g_assert_true(send(&port, true, bad[i].length, bad[i].offset, blob,
+                           bad[i].n));
+        end_port(&port);
+    }
+}
+
+/* No memory, for the blob and then for its attributes: it is asked for again */
+static void shortage(const uint8_t *blob, size_t length)
+{
+    struct port port = new_port();
+
+    no_memory = true;
+    send_all(&port, blob, length, 10);
+    g_assert(!port.desc && !port.partial_desc && !port.desc_refused);
+    g_assert(port.desc_ask && retries == 1);
+
+    /* It comes again, and half of it is still the old one's */
+    port.desc_ask = false;
+    send(&port, false, length, 10, blob + 10, 10);
+    no_memory = false;
+    send(&port, false, length, 0, blob, 10);
+    send(&port, false, length, 10, blob + 10, length - 11);
+    no_memory = true;
+    send(&port, true, length, length - 1, blob + length - 1, 1);
+    g_assert(port.desc && port.desc_ask && retries == 2);
+    g_assert_cmpuint(events, ==, 0);
+
+    /* And again */
+    port.desc_ask = false;
+    g_assert_false(send_all(&port, blob, length, 10));
+    g_assert(port.desc_ask && retries == 3);
+    port.desc_ask = false;
+    no_memory = false;
+    g_assert_false(send_all(&port, blob, length, 10));
+    g_assert_cmpuint(events, ==, 1);
+    g_assert_false(send_all(&port, blob, length, 10));
+    g_assert_cmpuint(events, ==, 1);
+    g_assert(!port.desc_ask && retries == 3);
+    g_assert_cmpuint(warnings, ==, 0);
+    end_port(&port);
 }
 
 /* Fragments that break a rule: one warning, and never a descriptor again */
@@ -393,6 +502,8 @@ int main(int argc, char **argv)
         }
         refused += damage((uint8_t *)blob, length);
         fragments((uint8_t *)blob, length);
+        other_descriptors((uint8_t *)blob, length);
+        shortage((uint8_t *)blob, length);
         bad_fragments((uint8_t *)blob, length);
     }
     printf("%d blobs, %u refusals\n", argc - 1, refused);

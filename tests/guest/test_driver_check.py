@@ -15,11 +15,13 @@ from guesttest import GuestTest
 
 # What driver-check.c takes out of the driver, in this order
 PARTS = [r'#define PORT_DESC_MAX .*\n', r'struct port_desc \{\n(?s:.*?)\n\};\n',
+         r'#define PORT_DESC_STRING_SIZE .*\n',
          *(rf'static [^;{{}}]*\b{name}\([^;{{}}]*\)\n\{{\n(?s:.*?)\n\}}\n'
-           for name in ('port_desc_free', 'port_desc_at',
-                        'port_desc_check_config', 'port_desc_check',
-                        'port_desc_string', 'port_desc_strings',
-                        'port_desc_refuse', 'port_desc_done',
+           for name in ('port_desc_at', 'port_desc_check_config',
+                        'port_desc_check', 'port_desc_string',
+                        'port_desc_decode', 'port_desc_refuse',
+                        'port_desc_missed', 'port_desc_announce',
+                        'port_desc_done', 'port_desc_same',
                         'port_desc_fragment'))]
 
 

@@ -83,6 +83,21 @@ class DescribedPorts(GuestTest):
                                       ('PRODUCT', 'TYPE', 'INTERFACE')}, expected)
                     self.assertNotIn('MODALIAS', shown)
 
+    def test_host_names_no_module(self):
+        """What loads a module for each modalias that it finds, as small initramfs
+        do, loads no driver for a USB device that the host says a port is."""
+        port = Port('ftdi', desc='0403:6001')
+        link = '/dev/virtio-ports/by-usb-id/0403:6001'
+        self.guest.plug(port)
+        self.guest.wait_for(link)
+        self.assertIn('ftdi_sio', self.guest.sh(
+            f'modprobe -D {self.blob("ftdi").modalias}'))
+        self.guest.sh('find /sys -name modalias -exec cat {} + | sort -u | '
+                      'while read -r alias; do modprobe -q "$alias"; done; true')
+        self.assertEqual(self.guest.sh('lsmod | grep -e ftdi -e usb || :'), '')
+        self.guest.unplug(port)
+        self.guest.wait_for(link, removed=True)
+
     def test_links(self):
         self.assertEqual(self.links_of('s1'), {
             'by-usb-id/1209:0001:S1', 'by-id/Example_Sensor_hub_S1',
@@ -106,13 +121,15 @@ class DescribedPorts(GuestTest):
         shown = dict(line.split('=', 1) for line in self.guest.sh(
             'udevadm info -q property '
             '/dev/virtio-ports/by-usb-id/1209:0001:S2').splitlines())
+        named = {
+            'VENDOR': 'Example', 'VENDOR_ENC': 'Example', 'VENDOR_ID': '1209',
+            'MODEL': 'Sensor_hub', 'MODEL_ENC': r'Sensor\x20hub',
+            'MODEL_ID': '0001', 'REVISION': '0100',
+            'SERIAL': 'Example_Sensor_hub_S2', 'SERIAL_SHORT': 'S2'}
         self.assertEqual({k: v for k, v in shown.items() if k.startswith(
             ('ID_', 'VIRTIO_'))}, {
-                'ID_VENDOR': 'Example', 'ID_VENDOR_ENC': 'Example',
-                'ID_VENDOR_ID': '1209',
-                'ID_MODEL': 'Sensor_hub', 'ID_MODEL_ENC': r'Sensor\x20hub',
-                'ID_MODEL_ID': '0001', 'ID_REVISION': '0100',
-                'ID_SERIAL': 'Example_Sensor_hub_S2', 'ID_SERIAL_SHORT': 'S2',
+                **{f'ID_{k}': v for k, v in named.items()},
+                **{f'ID_USB_{k}': v for k, v in named.items()},
                 'ID_USB_INTERFACES': ':ff0000:',
                 'VIRTIO_PORT_MODALIAS':
                     'usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00'})
@@ -129,9 +146,14 @@ class DescribedPorts(GuestTest):
         guest = self.guest
         link = '/dev/virtio-ports/by-usb-id/1209:0001:hot'
         before = guest.links()
-        guest.sh('udevadm monitor --kernel --property >/run/monitor &\n'
+        # What the kernel sent: udevadm monitor of systemd 262 adds what the device
+        # has by the time that it is shown.
+        guest.sh('printf "#!/bin/sh\\nenv\\necho\\n" >/run/show\n'
+                 'chmod +x /run/show\n'
+                 'uevent /run/show >/run/monitor 2>/dev/null &\n'
                  'echo $! >/run/monitor.pid')
-        guest.wait_until('grep -q "^KERNEL - " /run/monitor')
+        guest.wait_until('echo change >/sys/class/mem/null/uevent\n'
+                         'grep -q "^ACTION=change" /run/monitor')
         for _ in range(3):
             port = Port('hot', desc='1209:0001', desc_serial='hot')
             guest.plug(port)
@@ -144,6 +166,7 @@ class DescribedPorts(GuestTest):
             guest.wait_for(link, removed=True)
             guest.wait_for(f'/dev/{node}', removed=True)
             self.assertEqual(guest.links(), before)
+        guest.wait_until('[ $(grep -c "^ACTION=remove" /run/monitor) = 3 ]')
         guest.sh('kill $(cat /run/monitor.pid)')
 
         # What udev was told, each time: there it is, then what it is and that
@@ -250,6 +273,47 @@ class Sleep(GuestTest):
         guest.wait_for(link, removed=True)
 
 
+class SleepToRam(GuestTest):
+    """A guest that is suspended to RAM while its host plugs and unplugs."""
+
+    only_on = {'transport': 'pci'}      # microvm has no such sleep
+
+    @classmethod
+    def make_ports(cls):
+        return [Port('s1', desc='1209:0001', desc_serial='S1'),
+                Port('acm', desc='1209:000a', desc_class='cdc-acm')]
+
+    port_ids = ['s1', 'acm']
+
+    def test_another_port_when_it_wakes_up(self):
+        """Another product is behind the port's number: the port is another one, and
+        who had the old one open is told."""
+        guest = self.guest
+        old = Port('old', desc='1209:0001', desc_serial='old', nr=9)
+        new = Port('new', desc='1209:0002', desc_serial='new', nr=9)
+        link = {port: f'/dev/virtio-ports/by-usb-id/{port.props["desc"]}:{port.id}'
+                for port in (old, new)}
+        before = {id: self.attributes(id) for id in self.port_ids}
+        guest.plug(old)
+        guest.wait_for(link[old])
+        guest.sh(f'rm -f /run/closed; (cat {link[old]} >/dev/null 2>&1; '
+                 'touch /run/closed) >/dev/null 2>&1 &')
+        guest.wait_until('pidof cat >/dev/null')
+        with guest.asleep():
+            guest.unplug(old)
+            guest.plug(new)
+        guest.wait_for(link[new])
+        guest.wait_for(link[old], removed=True)
+        guest.wait_until('[ -e /run/closed ]')
+        self.exchange('new', link[new], 5000)
+        self.assertIn('vport0p9: USB descriptors have changed', guest.sh('dmesg'))
+        # The others are what they were
+        self.assertEqual({id: self.attributes(id) for id in self.port_ids}, before)
+        self.assertNotIn('vport0p1: USB', guest.sh('dmesg'))
+        guest.unplug(new)
+        guest.wait_for(link[new], removed=True)
+
+
 class SecondOpinion(GuestTest):
     """The guest's own USB core and usbutils are shown the same descriptors.
 
@@ -301,8 +365,8 @@ class SecondOpinion(GuestTest):
                 self.plug_usb(id)
                 files = {name: content for name, content in
                          self.attributes(id).items() if name not in PLAIN}
-                for name in [*SYSFS, 'descriptors', 'modalias', 'manufacturer',
-                             'product', 'serial', 'interface']:
+                for name in [*SYSFS, 'descriptors', 'manufacturer', 'product',
+                             'serial', 'interface']:
                     where = self.DEVICE if name in self.OF_DEVICE else \
                         f'{self.DEVICE}/1-1:1.0'
                     usb = self.guest.run(f'cat {where}/{name}', check=False)

@@ -102,7 +102,6 @@ class Blob:
         values = {**self.device, **self.config, **self.interface}
         files = {name: (form % values[name] + '\n').encode()
                  for name, form in SYSFS.items()}
-        files['modalias'] = self.modalias.encode() + b'\n'
         for name, index in (('manufacturer', 'iManufacturer'),
                             ('product', 'iProduct'),
                             ('serial', 'iSerialNumber'),
