@@ -392,7 +392,7 @@ static uint8_t *codec_put_cdc_acm(uint8_t *p, uint8_t iInterface)
     static const uint8_t functional[] = {
         5, DT_CS_INTERFACE, CDC_HEADER, 0x10, 0x01,     /* bcdCDC 1.10 */
         5, DT_CS_INTERFACE, CDC_CALL_MANAGEMENT, 0, 1,  /* none; on data 1 */
-        4, DT_CS_INTERFACE, CDC_ACM, 0x02,              /* line coding, state */
+        4, DT_CS_INTERFACE, CDC_ACM, 0x06,  /* line coding and state, break */
         5, DT_CS_INTERFACE, CDC_UNION, 0, 1,            /* master 0, slave 1 */
     };
 

@@ -753,6 +753,26 @@ static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_refused(drv, to, log, "port1");
 }
 
+/*
+ * The way out when a newer QEMU builds another blob from the same properties:
+ * the destination gets the source's blob from a file
+ */
+static void test_migrate_to_file(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 2, LARGE);
+    g_autoptr(GBytes) blob = vser_make_blob("A");
+    g_autofree char *path = write_file(blob, g_bytes_get_size(blob), 0);
+    QTestState *to = vser_new_destination(NULL, NULL);
+
+    vser_plug_described(drv->qts, 1, "A");
+    vser_plug(to, 1, "desc-file", path, NULL);
+    g_unlink(path);
+    vser_expect_only_port(drv, &vser_described, 1, "A");
+    g_assert_true(vser_migrate(drv, to));
+    vser_expect_nothing(drv);
+    qtest_quit(to);
+}
+
 /* Stock QEMU has no place for the negotiated feature, and says so */
 static void test_migrate_stock_refused(void *obj, void *arg,
                                        QGuestAllocator *alloc)
@@ -827,6 +847,7 @@ static const VSerCase cases[] = {
     { "migrate/midway", test_migrate_midway, .legacy = true },
     { "migrate/other-descriptor", test_migrate_refused, (void *)"B" },
     { "migrate/no-descriptor", test_migrate_refused },
+    { "migrate/to-file", test_migrate_to_file },
     { "migrate/to-stock/negotiated", test_migrate_stock_refused,
       .arch = "x86_64" },
 };

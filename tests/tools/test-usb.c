@@ -534,7 +534,7 @@ static void test_cdc_requests(void)
     control(p, "21 20 0000 0100 0700", "stall");        /* data interface */
     control(p, "21 22 0300 0000 0000", "");             /* DTR, RTS */
     control(p, "21 22 0000 0000 0000", "");
-    control(p, "21 23 ffff 0000 0000", "stall");        /* break: can't */
+    control(p, "21 23 ffff 0000 0000", "");             /* break */
     control(p, "21 00 0000 0000 0000", "stall");        /* SEND_ENCAPSULATED */
 
     /* SERIAL_STATE: DCD and DSR, once, to whoever asks in pieces too */
@@ -557,17 +557,26 @@ static void test_cdc_requests(void)
     g_assert_cmpint(recv(p->ports[0], got, 1, MSG_DONTWAIT), ==, -1);
     unplug(p);
 
-    /* A device that says that it can */
+    /* A device that can do nothing but break, and one that can't break */
     p = g_new0(Plugged, 1);
     port_from_class(&p->port, "cdc-acm");
     first = 18 + 9 + 9 + 5 + 5;
-    expected[0] = 4, expected[1] = 0x24, expected[2] = 2, expected[3] = 2;
+    expected[0] = 4, expected[1] = 0x24, expected[2] = 2, expected[3] = 6;
     g_assert_cmpmem(p->port.blob + first, 4, expected, 4);
     p->port.blob[first + 3] = 4;
     plug(p);
     configure(p);
     control(p, "21 23 ffff 0000 0000", "");
     control(p, "a1 21 0000 0000 0700", "stall");
+    unplug(p);
+
+    p = g_new0(Plugged, 1);
+    port_from_class(&p->port, "cdc-acm");
+    p->port.blob[first + 3] = 2;
+    plug(p);
+    configure(p);
+    control(p, "21 23 ffff 0000 0000", "stall");
+    control(p, "a1 21 0000 0000 0700", "80250000 00 00 08");
     unplug(p);
 }
 

@@ -62,7 +62,7 @@ enum {
 /* CDC 1.1, 5.2.3: bcdCDC 1.10; those of ACM, and two that name a string */
 #define CDC_HEADER              "05 24 00 1001 "
 #define CDC_CALL_MANAGEMENT     "05 24 01 00 01 "
-#define CDC_ACM                 "04 24 02 02 "
+#define CDC_ACM                 "04 24 02 06 "
 #define CDC_UNION               "05 24 06 00 01 "
 #define CDC_COUNTRY(index)      "06 24 07 " index "0000 "
 #define CDC_ETHERNET(index)     "0d 24 0f " index "00000000 ea05 0000 00 "
