@@ -9,6 +9,8 @@
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
 #include "qemu/iov.h"
+#include "qemu/main-loop.h"
+#include "system/replay.h"
 #include "trace.h"
 #include "hw/virtio/virtio-serial.h"
 #include "hw/virtio/virtio-access.h"
@@ -65,16 +67,33 @@ static VirtIOSerialSlot *control_slot_of(VirtIOSerialPort *port)
     return &port->vser->control.slots[port->id];
 }
 
-void virtio_serial_control_init(VirtIOSerial *vser)
+void virtio_serial_control_init(VirtIOSerial *vser, QEMUBH *bh)
 {
     vser->control.slots = g_new0(VirtIOSerialSlot,
                                  vser->serial.max_virtserial_ports);
     QSIMPLEQ_INIT(&vser->control.queue);
+    vser->control.bh = bh;
+    vser->control.running = VIRTIO_DEVICE(vser)->vm_running;
 }
 
 void virtio_serial_control_cleanup(VirtIOSerial *vser)
 {
+    qemu_bh_delete(vser->control.bh);
     g_free(vser->control.slots);
+}
+
+void virtio_serial_control_go_on(VirtIOSerial *vser)
+{
+    replay_bh_schedule_event(vser->control.bh);
+}
+
+void virtio_serial_control_set_running(VirtIOSerial *vser, bool running)
+{
+    /* As virtio_serial_pipe_set_running() does, and for the same reason */
+    if (running && !vser->control.running) {
+        qemu_bh_schedule(vser->control.bh);
+    }
+    vser->control.running = running;
 }
 
 void virtio_serial_control_reset(VirtIOSerial *vser)
@@ -304,7 +323,7 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(vser);
     VirtIOSerialSlot *slot;
-    unsigned int paid = 0;
+    unsigned int paid = 0, segments = 0;
     bool too_small = false;
 
     /* A stopped guest's memory stays as it is; set_status() comes back */
@@ -323,12 +342,18 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
     RCU_READ_LOCK_GUARD();
     vser->control.paying = true;
     while (!too_small && (slot = control_next_owed(vser))) {
-        VirtQueueElement *elem = virtqueue_pop(vser->c_ivq, sizeof(*elem));
+        VirtQueueElement *elem;
         size_t len;
 
+        if (segments >= VIRTIO_SERIAL_CONTROL_SEGMENTS) {
+            virtio_serial_control_go_on(vser);
+            break;
+        }
+        elem = virtqueue_pop(vser->c_ivq, sizeof(*elem));
         if (!elem) {
             break;
         }
+        segments += elem->in_num + elem->out_num;
         len = control_write_message(vser, slot, elem);
         if (len) {
             virtqueue_fill(vser->c_ivq, elem, len, paid++);

@@ -25,7 +25,11 @@
 /* The most buffers, and the most segments, that a system call gets at a time */
 #define BATCH_MAX   256
 
-/* The most segments that are lent at a time; the last buffer may go beyond */
+/*
+ * The most segments that are lent at a time; the last buffer may go beyond. No
+ * driver may post buffers there that nothing can be written to; the port passes
+ * over such buffers, but for no more than a turn.
+ */
 #define LEND_SEGMENTS   256
 
 /*
@@ -34,7 +38,7 @@
  * second.
  */
 #define TURN_SEGMENTS   4096
-#define TURN_BYTES      (8 * MiB)
+#define TURN_BYTES      (2 * MiB)
 
 /* The other side used @used of @offered bytes: adapt the goal */
 static void pipe_move_goal(size_t *goal, size_t offered, size_t used)
@@ -92,15 +96,13 @@ static void pipe_unpop(VirtQueue *vq, VirtQueueElement *elem)
 /* To the host */
 
 typedef struct Turn {
-    bool endless;
     unsigned int segments;
     size_t bytes;
 } Turn;
 
 static bool pipe_turn_is_over(const Turn *turn)
 {
-    return !turn->endless && (turn->segments >= TURN_SEGMENTS ||
-                              turn->bytes >= TURN_BYTES);
+    return turn->segments >= TURN_SEGMENTS || turn->bytes >= TURN_BYTES;
 }
 
 /* Take the next element that the guest has sent, and count it in @turn */
@@ -249,7 +251,7 @@ static bool pipe_put_batch(VirtIOSerialPort *port, Batch *batch, size_t size)
 static bool pipe_drop_refused(VirtIOSerialPort *port)
 {
     size_t size = port->pipe.refused;
-    Turn turn = { .endless = true };
+    Turn turn = { 0 };
     Batch batch;
 
     if (!size || !virtio_queue_ready(port->ovq)) {
@@ -261,30 +263,25 @@ static bool pipe_drop_refused(VirtIOSerialPort *port)
 }
 
 /*
- * Give back the element that was begun, and the elements of the ring, until
- * @turn is over, but no more than the ring can hold at a time. Returns whether
- * the guest has to be notified.
+ * Give back the element that was begun, and the elements of the ring. Their
+ * segments are not looked at, however many there are. Returns how many buffers
+ * the guest has to be notified of.
  */
-static bool pipe_discard(VirtIOSerialPort *port, Turn *turn)
+static unsigned int pipe_discard(VirtIOSerialPort *port)
 {
-    unsigned int left = virtio_queue_get_num(VIRTIO_DEVICE(port->vser),
-                                             virtio_get_queue_index(port->ovq));
-    VirtQueueElement *elem;
-    bool any = pipe_drop_refused(port);
+    unsigned int count = pipe_drop_refused(port);
 
-    elem = port->elem;
-    port->elem = NULL;
-    while (elem || (left-- && !pipe_turn_is_over(turn) &&
-                    (elem = pipe_next_elem(port, turn)))) {
-        virtqueue_push(port->ovq, elem, 0);
-        g_free(elem);
-        elem = NULL;
-        any = true;
+    if (port->elem) {
+        virtqueue_push(port->ovq, port->elem, 0);
+        g_free(port->elem);
+        port->elem = NULL;
+        count++;
     }
-    if (any) {
+    count += virtqueue_drop_all(port->ovq);
+    if (count) {
         virtio_serial_control_port_lost(port);
     }
-    return any;
+    return count;
 }
 
 /*
@@ -357,7 +354,10 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port)
         pipe_set_notification(port, port->ovq, false);
         any |= pipe_send_batches(port, &turn);
         if (pipe_can_discard(port)) {
-            any |= pipe_discard(port, &turn);
+            unsigned int count = pipe_discard(port);
+
+            turn.segments += MAX(count, 1);
+            any |= count;
         }
         pipe_set_notification(port, port->ovq, true);
         more = (pipe_can_send(port) || pipe_can_discard(port)) &&
@@ -374,17 +374,16 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port)
 
 void virtio_serial_pipe_discard(VirtIOSerialPort *port)
 {
-    Turn turn = { .endless = true };
-    bool any;
+    unsigned int count;
 
     if (!virtio_queue_ready(port->ovq)) {
         return;
     }
-    any = pipe_discard(port, &turn);
+    count = pipe_discard(port);
     /* Buffers may have come before the guest knew that it has to notify */
     pipe_set_notification(port, port->ovq, true);
-    any |= pipe_discard(port, &turn);
-    if (any) {
+    count += pipe_discard(port);
+    if (count) {
         virtio_notify(VIRTIO_DEVICE(port->vser), port->ovq);
     }
 }
@@ -440,18 +439,19 @@ size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
                                 size_t size)
 {
     VirtQueue *vq = port->ivq;
-    unsigned int filled = 0;
+    unsigned int filled = 0, segments = 0;
     size_t offset = 0;
 
     RCU_READ_LOCK_GUARD();
-    while (offset < size && filled < VIRTQUEUE_MAX_SIZE &&
-           virtio_serial_pipe_has_room(port)) {
+    while (offset < size && segments < TURN_SEGMENTS &&
+           filled < VIRTQUEUE_MAX_SIZE && virtio_serial_pipe_has_room(port)) {
         VirtQueueElement *elem = virtqueue_pop(vq, sizeof(*elem));
         size_t len;
 
         if (!elem) {
             break;
         }
+        segments += elem->in_num + elem->out_num;
         len = iov_from_buf(elem->in_sg, elem->in_num, 0,
                            buf + offset, size - offset);
         offset += len;
@@ -522,7 +522,7 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
         pipe_set_notification(port, port->ivq, false);
     }
     while (pipe->lent_size < pipe->lend_goal &&
-           (!count || segments < LEND_SEGMENTS)) {
+           segments < (count ? LEND_SEGMENTS : TURN_SEGMENTS)) {
         VirtIOSerialLent *lent = pipe_pop(port, port->ivq, sizeof(*lent));
         unsigned int i;
 

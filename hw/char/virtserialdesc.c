@@ -22,6 +22,7 @@
 #include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/iov.h"
+#include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "migration/qemu-file-types.h"
 #include "hw/virtio/virtio-serial.h"
@@ -38,6 +39,9 @@ OBJECT_DECLARE_TYPE(VirtSerialDesc, VirtSerialDescClass,
 /* Bytes that are written at a time; the last record may be longer */
 #define CHUNK               4096
 
+/* How many times in a turn of the main loop */
+#define TURN_CHUNKS         4
+
 /* Less than a chunk, then the longest record */
 #define PENDING_MAX         (CHUNK + RECORD_HEADER + VIRTIO_SERIAL_DESC_MAX)
 
@@ -48,6 +52,8 @@ struct VirtSerialDesc {
 
     /* virtserialdesc_tell() is at work */
     bool telling;
+    /* and goes on in this one where a turn of the main loop has ended */
+    QEMUBH *bh;
     /* The guest has it open; the rest is about this opening */
     bool open;
     /*
@@ -175,6 +181,7 @@ static bool virtserialdesc_can_tell(VirtSerialDesc *vsd)
 static void virtserialdesc_tell(VirtSerialDesc *vsd)
 {
     VirtIOSerialPort *port = &vsd->parent_obj;
+    unsigned int chunks = 0;
     size_t room, written;
 
     if (vsd->telling) {
@@ -183,6 +190,10 @@ static void virtserialdesc_tell(VirtSerialDesc *vsd)
     vsd->telling = true;
     while (virtserialdesc_can_tell(vsd) &&
            (room = MIN(virtio_serial_guest_ready(port), CHUNK))) {
+        if (chunks++ == TURN_CHUNKS) {
+            replay_bh_schedule_event(vsd->bh);
+            break;
+        }
         while (vsd->pending->len < room && virtserialdesc_add_record(vsd)) {
             /* as many as there is room for */
         }
@@ -196,6 +207,11 @@ static void virtserialdesc_tell(VirtSerialDesc *vsd)
                                   MIN(written, vsd->pending->len));
     }
     vsd->telling = false;
+}
+
+static void virtserialdesc_bh(void *opaque)
+{
+    virtserialdesc_tell(opaque);
 }
 
 void virtserialdesc_port_changed(VirtIOSerial *vser, uint32_t id)
@@ -303,6 +319,7 @@ static void virtserialdesc_realize(DeviceState *dev, Error **errp)
     vsd->told = bitmap_new(virtserialdesc_max_ports(vsd));
     vsd->changed = bitmap_new(virtserialdesc_max_ports(vsd));
     vsd->pending = g_byte_array_new();
+    vsd->bh = virtio_bh_new_guarded(dev, virtserialdesc_bh, vsd);
     QLIST_INSERT_HEAD(&all_virtserialdesc, vsd, next);
     virtio_serial_open(port);
 }
@@ -312,6 +329,7 @@ static void virtserialdesc_unrealize(DeviceState *dev)
     VirtSerialDesc *vsd = VIRTSERIALDESC(dev);
 
     QLIST_REMOVE(vsd, next);
+    qemu_bh_delete(vsd->bh);
     g_byte_array_unref(vsd->pending);
     g_free(vsd->changed);
     g_free(vsd->told);

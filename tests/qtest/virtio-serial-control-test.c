@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
 #include "libqtest-single.h"
+#include "qemu/bswap.h"
 #include "qemu/module.h"
 #include "libqos/virtio-serial.h"
 #include "standard-headers/linux/virtio_ring.h"
@@ -665,6 +666,195 @@ static void test_stopped(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
+ * More than the device does in a turn of its main loop
+ */
+
+/* Segments of a buffer, how many buffers are a turn then, and a queue of them */
+#define COSTLY_SEGMENTS     256
+#define COSTLY_TURN         16
+#define COSTLY_QUEUE        (2 * COSTLY_TURN)
+
+static void write_le16(QVSerDriver *drv, uint64_t addr, uint16_t value)
+{
+    value = cpu_to_le16(value);
+    qtest_memwrite(drv->qts, addr, &value, sizeof(value));
+}
+
+/*
+ * Post buffers of many segments in @vq, of 8 bytes each, that are all at the
+ * same address: the one that begins with descriptor i is at @addr + 8 * i
+ */
+static void queue_costly(QVSerDriver *drv, QVirtQueue *vq, uint64_t addr,
+                         uint16_t flags)
+{
+    g_autofree struct vring_desc *table = g_new0(struct vring_desc,
+                                                 COSTLY_SEGMENTS);
+    const uint32_t size = COSTLY_SEGMENTS * sizeof(*table);
+    uint16_t i, j;
+
+    for (i = 0; i < COSTLY_QUEUE; i++) {
+        struct vring_desc desc = {
+            .addr = cpu_to_le64(guest_alloc(drv->alloc, size)),
+            .len = cpu_to_le32(size),
+            .flags = cpu_to_le16(VRING_DESC_F_INDIRECT),
+        };
+
+        for (j = 0; j < COSTLY_SEGMENTS; j++) {
+            table[j] = (struct vring_desc) {
+                .addr = cpu_to_le64(addr + 8 * i),
+                .len = cpu_to_le32(8),
+                .flags = cpu_to_le16(flags | (j < COSTLY_SEGMENTS - 1 ?
+                                              VRING_DESC_F_NEXT : 0)),
+                .next = cpu_to_le16(j + 1),
+            };
+        }
+        qtest_memwrite(drv->qts, le64_to_cpu(desc.addr), table, size);
+        qtest_memwrite(drv->qts, vq->desc + i * sizeof(desc), &desc,
+                       sizeof(desc));
+        write_le16(drv, vq->avail + offsetof(struct vring_avail, ring) +
+                   (vq->last_used_idx + i) % vq->size * sizeof(i), i);
+    }
+    write_le16(drv, vq->avail + offsetof(struct vring_avail, idx),
+               vq->last_used_idx + COSTLY_QUEUE);
+}
+
+/*
+ * Send messages of many segments, the last one PORT_READY for port 1, and have
+ * the device take what it takes in a turn if the machine is stopped
+ */
+static void send_costly(QVSerDriver *drv)
+{
+    QVirtQueue *vq = drv->c_ovq;
+    uint64_t addr = guest_alloc(drv->alloc, 8 * COSTLY_QUEUE);
+    uint16_t i;
+
+    for (i = 0; i < COSTLY_QUEUE; i++) {
+        const struct virtio_console_control msg = {
+            .id = cpu_to_le32(1),
+            .event = cpu_to_le16(i == COSTLY_QUEUE - 1 ?
+                                 VIRTIO_CONSOLE_PORT_READY :
+                                 VIRTIO_CONSOLE_PORT_OPEN),
+            .value = cpu_to_le16(1),
+        };
+
+        qtest_memwrite(drv->qts, addr + 8 * i, &msg, sizeof(msg));
+    }
+    queue_costly(drv, vq, addr, 0);
+    drv->vdev->bus->virtqueue_kick(drv->vdev, vq);
+    qvser_settle(drv);
+}
+
+/* The next @count messages were taken, in order, and those from @first on */
+static void expect_taken(QVSerDriver *drv, uint32_t first, uint32_t count)
+{
+    gint64 start = g_get_monotonic_time();
+    uint32_t id;
+
+    for (; count; count--, first++) {
+        while (!qvirtqueue_get_buf(drv->qts, drv->c_ovq, &id, NULL)) {
+            g_assert_cmpint(g_get_monotonic_time() - start, <,
+                            QVSER_TIMEOUT_US);
+        }
+        g_assert_cmpuint(id, ==, first);
+    }
+}
+
+/*
+ * What is left of a turn comes in the next one, if the machine runs, and if
+ * not, when it does
+ */
+static void test_costly(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
+
+    drv->indirect = true;
+    vser_restart(drv, 4, LARGE);
+    kind->plug(drv->qts, 1, "A", NULL);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    qtest_qmp_assert_success(drv->qts, "{ 'execute': 'stop' }");
+    send_costly(drv);
+    expect_taken(drv, 0, COSTLY_TURN);
+    g_assert_false(qvirtqueue_get_buf(drv->qts, drv->c_ovq, NULL, NULL));
+    qtest_qmp_assert_success(drv->qts, "{ 'execute': 'cont' }");
+    expect_taken(drv, COSTLY_TURN, COSTLY_TURN);
+    vser_expect_identity(drv, kind, 1, "A");
+    vser_expect_nothing(drv);
+
+    send_costly(drv);
+    expect_taken(drv, 0, COSTLY_QUEUE);
+    vser_expect_identity(drv, kind, 1, "A");
+    vser_expect_nothing(drv);
+
+    /* Of what a reset is in the middle of nothing comes after it */
+    qtest_qmp_assert_success(drv->qts, "{ 'execute': 'stop' }");
+    send_costly(drv);
+    vser_restart(drv, 4, LARGE);
+    qtest_qmp_assert_success(drv->qts, "{ 'execute': 'cont' }");
+    vser_expect_nothing(drv);
+    vser_expect_only_port(drv, kind, 1, "A");
+    vser_unplug(drv->qts, 1);
+}
+
+/* The same, if it runs somewhere else */
+static void test_migrate_costly(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
+    QTestState *to = vser_new_destination(NULL, NULL);
+    QGuestAllocator *alloc_there;
+    QVirtioSerial *serial = qos_allocate_objects(to, &alloc_there);
+    g_autofree char *path = vser_temp_file();
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+
+    drv->indirect = true;
+    vser_restart(drv, 4, LARGE);
+    kind->plug(drv->qts, 1, "A", NULL);
+    kind->plug(to, 1, "A", NULL);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    qtest_qmp_assert_success(drv->qts, "{ 'execute': 'stop' }");
+    send_costly(drv);
+    expect_taken(drv, 0, COSTLY_TURN);
+
+    vser_migrate_out(drv->qts, uri);
+    g_assert_true(vser_migration_succeeded(drv->qts));
+    vser_migrate_in(to, uri);
+    g_assert_true(vser_migration_succeeded(to));
+    qtest_qmp_assert_success(to, "{ 'execute': 'cont' }");
+    vser_go_on(drv, to, serial, alloc_there);
+    g_unlink(path);
+    expect_taken(drv, COSTLY_TURN, COSTLY_TURN);
+    vser_expect_identity(drv, kind, 1, "A");
+    vser_expect_nothing(drv);
+    qtest_quit(to);
+}
+
+/* Buffers of many segments are filled, in more than one turn */
+static void test_costly_events(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
+    gint64 start = g_get_monotonic_time();
+    uint32_t count, head;
+
+    drv->indirect = true;
+    vser_restart(drv, 0, 0);
+    queue_costly(drv, drv->c_ivq, guest_alloc(alloc, LARGE),
+                 VRING_DESC_F_WRITE);
+    /* There are more ports to tell of than buffers */
+    vser_device_ready(drv);
+    for (count = 0; count < COSTLY_QUEUE; count++) {
+        while (!qvirtqueue_get_buf(drv->qts, drv->c_ivq, &head, NULL)) {
+            g_assert_cmpint(g_get_monotonic_time() - start, <,
+                            QVSER_TIMEOUT_US);
+        }
+        g_assert_cmpuint(head, ==, count);
+    }
+}
+
+/*
  * Buffers that the device cannot use
  */
 
@@ -1252,6 +1442,11 @@ static const VSerCase cases[] = {
     { "many-ports", test_many_ports, .before = add_many_ports,
       .properties = "max_ports=" stringify(MANY_PORTS) },
     { "stopped", test_stopped },
+    /* With ioeventfd a machine that goes on is notified of all queues */
+    { "costly/messages", test_costly, .properties = "ioeventfd=off",
+      .arch = "x86_64" },
+    { "costly/events", test_costly_events, .before = add_many_ports,
+      .properties = "max_ports=" stringify(MANY_PORTS) },
     { "reset/forgets", test_reset_forgets },
     { "reset/machine", test_reset_machine, .ports = CONSOLE_0("0") },
     { "reset/many-ports", test_reset_midway, .before = add_many_ports,
@@ -1270,6 +1465,8 @@ static const VSerCase cases[] = {
     { "migrate/owed", test_migrate_owed },
     { "migrate/midway", test_migrate_midway, .ports = CONSOLE_AND_PORT,
       .legacy = true },
+    { "migrate/costly", test_migrate_costly, .properties = "ioeventfd=off",
+      .arch = "x86_64" },
     { "migrate/unplugged", test_migrate_unplugged },
     { "migrate/unplugged-there", test_migrate_unplugged_there },
     { "migrate/connected", test_migrate_connected },

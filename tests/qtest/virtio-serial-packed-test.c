@@ -429,6 +429,41 @@ static void test_replug(void *obj, void *arg, QGuestAllocator *alloc)
     packed_cleanup(&p);
 }
 
+/*
+ * What nobody takes comes back by the ID of its last descriptor, and if it has
+ * no last one the device needs a reset
+ */
+static void test_chain(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    struct vring_packed_desc desc;
+    gint64 start;
+    unsigned int i;
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtserialport", 0);
+    vser_end_disconnect(p.end);
+    /* The device must not see a part of it */
+    qtest_qmp_assert_success(p.qts, "{ 'execute': 'stop' }");
+    post(&p, OVQ, 1, VRING_DESC_F_NEXT);
+    post(&p, OVQ, 1, VRING_DESC_F_NEXT);
+    post(&p, OVQ, 1, 0);
+    qtest_qmp_assert_success(p.qts, "{ 'execute': 'cont' }");
+    kick(&p, OVQ);
+    g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, 1);
+    qtest_memread(p.qts, p.rings[OVQ].vq->desc, &desc, sizeof(desc));
+    g_assert_cmpuint(le16_to_cpu(desc.id), ==, 2);
+
+    for (i = 0; i < p.rings[OVQ].vq->size; i++) {
+        post(&p, OVQ, 1, VRING_DESC_F_NEXT);
+    }
+    kick(&p, OVQ);
+    start = g_get_monotonic_time();
+    while (!(p.vdev->bus->get_status(p.vdev) & VIRTIO_CONFIG_S_NEEDS_RESET)) {
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+    packed_cleanup(&p);
+}
+
 /* A console whose host goes and comes back while the guest writes */
 static void test_console(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -487,8 +522,12 @@ static const VSerCase cases[] = {
     { "long/in-order", test_long, NULL, IN_ORDER },
     { "gone/event-idx", test_gone, NULL, PACKED },
     { "gone/no-event-idx", test_gone, NULL, NO_EVENT },
+    { "gone/in-order", test_gone, NULL, IN_ORDER },
     { "replug/event-idx", test_replug, NULL, PACKED },
     { "replug/no-event-idx", test_replug, NULL, NO_EVENT },
+    { "replug/in-order", test_replug, NULL, IN_ORDER },
+    { "chain/any-order", test_chain, NULL, PACKED },
+    { "chain/in-order", test_chain, NULL, IN_ORDER },
     { "console/event-idx", test_console, NULL, PACKED },
     { "console/no-event-idx", test_console, NULL, NO_EVENT },
     { "to-guest/event-idx", test_to_guest, NULL, PACKED },

@@ -18,6 +18,15 @@
 #include "migration/vmstate.h"
 #include "qemu/queue.h"
 
+/*
+ * What a notification of the driver's costs at most, in either of the control
+ * queues, before the main loop has a turn: so many segments of buffers, or so
+ * many messages. Each of these can be for hundreds of ports, or have a
+ * character device opened.
+ */
+#define VIRTIO_SERIAL_CONTROL_SEGMENTS  4096
+#define VIRTIO_SERIAL_CONTROL_MESSAGES  64
+
 typedef struct VirtIOSerial VirtIOSerial;
 typedef struct VirtIOSerialPort VirtIOSerialPort;
 
@@ -44,6 +53,10 @@ typedef struct VirtIOSerialControl {
     bool device_ready;
     /* virtio_serial_control_pay() is at work */
     bool paying;
+    /* The machine ran when virtio_serial_control_set_running() was told last */
+    bool running;
+    /* goes on where a turn of the main loop has ended */
+    QEMUBH *bh;
     /* one for each port number that the device can have */
     VirtIOSerialSlot *slots;
     /* those that are owed something */
@@ -57,8 +70,18 @@ typedef struct VirtIOSerialControl {
     uint32_t source_ports;
 } VirtIOSerialControl;
 
-void virtio_serial_control_init(VirtIOSerial *vser);
+/* @bh, deleted here, takes messages from the driver and pays, for a turn */
+void virtio_serial_control_init(VirtIOSerial *vser, QEMUBH *bh);
 void virtio_serial_control_cleanup(VirtIOSerial *vser);
+
+/* There is more to do in either queue: in a later turn of the main loop. */
+void virtio_serial_control_go_on(VirtIOSerial *vser);
+
+/*
+ * To be told of each change of whether the machine runs. One that goes on takes
+ * the messages that are there.
+ */
+void virtio_serial_control_set_running(VirtIOSerial *vser, bool running);
 
 /* The driver has forgotten everything, and nothing is owed. */
 void virtio_serial_control_reset(VirtIOSerial *vser);
