@@ -12,6 +12,7 @@
 
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
+#include <sys/resource.h>
 #include "libqtest-single.h"
 #include "qemu/bswap.h"
 #include "qemu/module.h"
@@ -669,7 +670,7 @@ static void test_stopped(void *obj, void *arg, QGuestAllocator *alloc)
  * More than the device does in a turn of its main loop
  */
 
-/* Segments of a buffer, how many buffers are a turn then, and a queue of them */
+/* Segments of a buffer, buffers that are a turn then, and a queue of them */
 #define COSTLY_SEGMENTS     256
 #define COSTLY_TURN         16
 #define COSTLY_QUEUE        (2 * COSTLY_TURN)
@@ -852,6 +853,60 @@ static void test_costly_events(void *obj, void *arg, QGuestAllocator *alloc)
         }
         g_assert_cmpuint(head, ==, count);
     }
+}
+
+/* Far more bytes in a message than QEMU may have memory for */
+static void test_long_message(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
+    const uint64_t megabyte = 1024 * 1024;
+    const struct virtio_console_control msg = {
+        .id = cpu_to_le32(1),
+        .event = cpu_to_le16(VIRTIO_CONSOLE_PORT_READY),
+        .value = cpu_to_le16(1),
+    };
+    struct vring_desc table[1024];
+    struct vring_desc desc = {
+        .len = cpu_to_le32(sizeof(table)),
+        .flags = cpu_to_le16(VRING_DESC_F_INDIRECT),
+    };
+    g_autofree char *statm = NULL, *path = NULL;
+    struct rlimit limit;
+    uint64_t addr;
+    int i;
+
+    drv->indirect = true;
+    vser_restart(drv, 4, LARGE);
+    kind->plug(drv->qts, 1, "A", NULL);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+
+    /* 4 GiB in all, all of them the same, and QEMU gets one more than it has */
+    addr = guest_alloc(alloc, 4 * megabyte);
+    qtest_memwrite(drv->qts, addr, &msg, sizeof(msg));
+    for (i = 0; i < ARRAY_SIZE(table); i++) {
+        table[i] = (struct vring_desc) {
+            .addr = cpu_to_le64(addr),
+            .len = cpu_to_le32(4 * megabyte),
+            .flags = cpu_to_le16(i < ARRAY_SIZE(table) - 1 ?
+                                 VRING_DESC_F_NEXT : 0),
+            .next = cpu_to_le16(i + 1),
+        };
+    }
+    path = g_strdup_printf("/proc/%d/statm", qtest_pid(drv->qts));
+    g_assert_true(g_file_get_contents(path, &statm, NULL, NULL));
+    limit.rlim_cur = limit.rlim_max =
+        g_ascii_strtoull(statm, NULL, 10) * sysconf(_SC_PAGESIZE) +
+        1024 * megabyte;
+    g_assert_cmpint(prlimit(qtest_pid(drv->qts), RLIMIT_AS, &limit, NULL), ==,
+                    0);
+    desc.addr = cpu_to_le64(guest_alloc(alloc, sizeof(table)));
+    qtest_memwrite(drv->qts, le64_to_cpu(desc.addr), table, sizeof(table));
+    qtest_memwrite(drv->qts, drv->c_ovq->desc, &desc, sizeof(desc));
+    qvirtqueue_kick(drv->qts, drv->vdev, drv->c_ovq, 0);
+    vser_expect_identity(drv, kind, 1, "A");
+    vser_unplug(drv->qts, 1);
 }
 
 /*
@@ -1445,6 +1500,7 @@ static const VSerCase cases[] = {
     /* With ioeventfd a machine that goes on is notified of all queues */
     { "costly/messages", test_costly, .properties = "ioeventfd=off",
       .arch = "x86_64" },
+    { "costly/long-message", test_long_message, .arch = "x86_64" },
     { "costly/events", test_costly_events, .before = add_many_ports,
       .properties = "max_ports=" stringify(MANY_PORTS) },
     { "reset/forgets", test_reset_forgets },

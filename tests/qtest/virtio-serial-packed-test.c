@@ -30,6 +30,9 @@ enum { C_IVQ = 2, C_OVQ, IVQ, OVQ, NR_QUEUES };
 /* A longer queue than any that the device offers */
 #define LONGEST     1024
 
+/* And one that is shorter than what a port has in use at a time */
+#define SHORT       64
+
 /* For more events than one port has */
 #define EVENTS      16
 
@@ -464,6 +467,91 @@ static void test_chain(void *obj, void *arg, QGuestAllocator *alloc)
     packed_cleanup(&p);
 }
 
+/* All of the ring is in use at a time, and that again and again */
+static void test_whole(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    unsigned int i, j;
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtserialport", SHORT);
+    for (i = 0; i < 5; i++) {
+        for (j = 0; j < SHORT; j++) {
+            post(&p, OVQ, 1, 0);
+        }
+        kick(&p, OVQ);
+        g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, SHORT);
+    }
+    packed_cleanup(&p);
+}
+
+/*
+ * A chain that no driver can have popped: the device does not follow it to the
+ * end of its table
+ */
+static void test_long_table(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const uint32_t size = 8 * LONGEST * sizeof(struct vring_packed_desc);
+    gint64 start = g_get_monotonic_time();
+    uint64_t addr;
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtserialport", 0);
+    addr = guest_alloc(alloc, size);
+    qtest_memset(p.qts, addr, 0, size);
+    post_at(&p, IVQ, addr, size, VRING_DESC_F_INDIRECT);
+    kick(&p, IVQ);
+    vser_end_write(p.end, (const uint8_t *)"x", 1);
+    while (!(p.vdev->bus->get_status(p.vdev) & VIRTIO_CONFIG_S_NEEDS_RESET)) {
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
+    guest_free(alloc, addr);
+    packed_cleanup(&p);
+}
+
+/*
+ * Where @stream has 16 bits of where the device reads next in @vq. Behind the
+ * name there are 32 bits of a version, and ten bytes for each queue.
+ */
+static char *find_indices(char *stream, gsize length, const QVirtQueue *vq)
+{
+    static const char name[] = "virtio/packed_virtqueues";
+    char *p = memmem(stream, length, name, strlen(name));
+
+    g_assert_nonnull(p);
+    return p + strlen(name) + 4 + 10 * vq->index;
+}
+
+/*
+ * The guest moves while a part of a buffer is sent, and a stream says that the
+ * device is at a place that the ring does not have
+ */
+static void test_migrate(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const uint32_t size = 8 * 1024 * 1024;
+    g_autofree char *path = vser_temp_file(), *stream = NULL;
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+    uint64_t addr;
+    gsize length;
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtserialport", 0);
+    addr = guest_alloc(alloc, size);
+    post_at(&p, OVQ, addr, size, 0);
+    kick(&p, OVQ);
+    g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, 0);
+    vser_migrate_out(p.qts, uri);
+    g_assert_true(vser_migration_succeeded(p.qts));
+    g_assert_true(g_file_get_contents(path, &stream, &length, NULL));
+    unlink(path);
+    g_assert_true(vser_stream_is_taken(stream, length, ID, NULL));
+
+    stw_be_p(find_indices(stream, length, p.rings[OVQ].vq),
+             p.rings[OVQ].vq->size);
+    g_assert_false(vser_stream_is_taken(stream, length, ID, "has no index"));
+    guest_free(alloc, addr);
+    packed_cleanup(&p);
+}
+
 /* A console whose host goes and comes back while the guest writes */
 static void test_console(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -520,6 +608,10 @@ static const VSerCase cases[] = {
     { "empty-table/ivq", test_empty_table, GUINT_TO_POINTER(IVQ), PACKED },
     { "long/any-order", test_long, NULL, PACKED },
     { "long/in-order", test_long, NULL, IN_ORDER },
+    { "whole/any-order", test_whole, NULL, PACKED },
+    { "whole/in-order", test_whole, NULL, IN_ORDER },
+    { "long-table", test_long_table, NULL, PACKED },
+    { "migrate", test_migrate, NULL, PACKED },
     { "gone/event-idx", test_gone, NULL, PACKED },
     { "gone/no-event-idx", test_gone, NULL, NO_EVENT },
     { "gone/in-order", test_gone, NULL, IN_ORDER },

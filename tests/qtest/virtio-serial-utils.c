@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <glib/gstdio.h>
 #include "libqtest-single.h"
+#include "qemu/bswap.h"
 #include "qemu/cutils.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
@@ -447,6 +448,40 @@ void vser_expect_refused(QVSerDriver *drv, QTestState *to, const char *log,
 {
     g_assert_false(vser_migrate(drv, to));
     vser_expect_last_words(to, log, why);
+}
+
+bool vser_stream_is_taken(const char *stream, size_t size, uint32_t id,
+                          const char *why)
+{
+    g_autofree char *path = vser_temp_file(), *log = vser_temp_file();
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+    QTestState *to = vser_new_destination(NULL, log);
+    bool taken;
+
+    vser_plug(to, id, NULL);
+    g_assert_true(g_file_set_contents(path, stream, size, NULL));
+    vser_migrate_in(to, uri);
+    taken = vser_migration_succeeded(to);
+    vser_expect_last_words(to, log, taken ? "" : why);
+    g_unlink(path);
+    return taken;
+}
+
+char *vser_stream_find_queue(char *stream, size_t size, const QVirtQueue *vq)
+{
+    const struct {
+        uint32_t num;
+        uint64_t desc;
+    } QEMU_PACKED queue = { cpu_to_be32(vq->size), cpu_to_be64(vq->desc) };
+    char *p;
+
+    /* The guest's memory comes before devices */
+    for (p = stream + size - sizeof(queue); p > stream; p--) {
+        if (!memcmp(p, &queue, sizeof(queue))) {
+            return p;
+        }
+    }
+    g_assert_not_reached();
 }
 
 /*

@@ -173,6 +173,19 @@ bool vser_migrate(QVSerDriver *drv, QTestState *to);
 void vser_expect_refused(QVSerDriver *drv, QTestState *to, const char *log,
                          const char *why);
 
+/*
+ * Start a destination with a port @id and @stream in a file. Returns: whether
+ * it took the guest; if not, it has said @why
+ */
+bool vser_stream_is_taken(const char *stream, size_t size, uint32_t id,
+                          const char *why);
+
+/*
+ * Returns: where @stream, of a PCI device, has @vq: 32 bits of its size, then
+ * 64 bits of its address, in big-endian order
+ */
+char *vser_stream_find_queue(char *stream, size_t size, const QVirtQueue *vq);
+
 /* Parts of the above, for a migration that runs beside the test */
 void vser_expect_last_words(QTestState *to, const char *log, const char *why);
 void vser_migrate_out(QTestState *from, const char *uri);
