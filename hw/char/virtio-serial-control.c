@@ -16,9 +16,8 @@
 #include "hw/virtio/virtio-access.h"
 
 /*
- * What can be owed for a port number. Lower bits are paid first: the driver
- * hears of the old port's end before the new one with its number, of what a
- * port is before its name, and of both before its connection.
+ * What can be owed for a port number. A migration stream has these bits: none
+ * of them ever changes, and a new one is appended, whenever it is paid.
  */
 enum {
     OWE_REMOVE  = 1 << 0,
@@ -29,7 +28,40 @@ enum {
     OWE_OPEN    = 1 << 5,
     /* with OWE_OPEN: before that, that it was closed meanwhile */
     OWE_CLOSE   = 1 << 6,
+    OWE_ALL     = 0x7f,
 };
+QEMU_BUILD_BUG_ON(OWE_REMOVE != 0x01 || OWE_ADD != 0x02 ||
+                  OWE_CONSOLE != 0x04 || OWE_DESC != 0x08 ||
+                  OWE_NAME != 0x10 || OWE_OPEN != 0x20 || OWE_CLOSE != 0x40);
+QEMU_BUILD_BUG_ON(OWE_ALL > UINT8_MAX);     /* VirtIOSerialSlot has one byte */
+
+/*
+ * In which order it is paid: the driver hears of the old port's end before the
+ * new one with its number, of what a port is before its name, and of both
+ * before its connection.
+ */
+static const uint8_t control_payments[] = {
+    OWE_REMOVE,
+    OWE_ADD,
+    OWE_CONSOLE,
+    OWE_DESC,
+    OWE_NAME,
+    OWE_CLOSE,
+    OWE_OPEN,
+};
+
+/* What is paid next of what is owed, which is something */
+static uint8_t control_next_payment(uint8_t owed)
+{
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(control_payments); i++) {
+        if (owed & control_payments[i]) {
+            return control_payments[i];
+        }
+    }
+    g_assert_not_reached();
+}
 
 static void control_owe(VirtIOSerial *vser, VirtIOSerialSlot *slot,
                         uint8_t bits)
@@ -69,9 +101,16 @@ static VirtIOSerialSlot *control_slot_of(VirtIOSerialPort *port)
 
 void virtio_serial_control_init(VirtIOSerial *vser, QEMUBH *bh)
 {
+    uint8_t all = 0;
+    int i;
+
     vser->control.slots = g_new0(VirtIOSerialSlot,
                                  vser->serial.max_virtserial_ports);
     QSIMPLEQ_INIT(&vser->control.queue);
+    for (i = 0; i < ARRAY_SIZE(control_payments); i++) {
+        all |= control_payments[i];
+    }
+    assert(all == OWE_ALL);
     vser->control.bh = bh;
     vser->control.running = VIRTIO_DEVICE(vser)->vm_running;
 }
@@ -250,7 +289,7 @@ static size_t control_write_message(VirtIOSerial *vser, VirtIOSerialSlot *slot,
     struct virtio_console_control cpkt;
     struct virtio_console_port_desc desc;
     uint32_t id = slot - control->slots;
-    uint8_t bit = slot->owed & -slot->owed;
+    uint8_t bit = control_next_payment(slot->owed);
     uint16_t event, value = 1;
     const void *data = NULL;
     size_t used = sizeof(cpkt), len = 0;
@@ -294,14 +333,16 @@ static size_t control_write_message(VirtIOSerial *vser, VirtIOSerialSlot *slot,
         data = port->name;
         len = MIN(strlen(port->name) + 1, room - used);
         break;
+    case OWE_CLOSE:
+        event = VIRTIO_CONSOLE_PORT_OPEN;
+        value = 0;
+        if (!port->host_connected) {
+            bit |= OWE_OPEN;    /* this says all */
+        }
+        break;
     case OWE_OPEN:
         event = VIRTIO_CONSOLE_PORT_OPEN;
         value = port->host_connected;
-        if (value && (slot->owed & OWE_CLOSE)) {
-            value = 0;
-            bit = 0;    /* that it is open again is owed still */
-        }
-        slot->owed &= ~OWE_CLOSE;
         break;
     default:
         g_assert_not_reached();

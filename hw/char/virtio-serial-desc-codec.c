@@ -66,28 +66,35 @@ enum {
 const VirtIOSerialDescPropInfo
 virtio_serial_desc_prop_info[VIRTIO_SERIAL_DESC_NPROPS] = {
     [VIRTIO_SERIAL_DESC_IDS] = {
-        "desc", "give the port a USB descriptor: "
-        "idVendor:idProduct[:bcdDevice], VVVV:PPPP[:RRRR] in hex",
+        "desc", VIRTIO_SERIAL_DESC_KIND_NUMBERS,
+        "give the port a USB descriptor: idVendor:idProduct[:bcdDevice], "
+        "VVVV:PPPP[:RRRR] in hex",
     },
     [VIRTIO_SERIAL_DESC_MANUFACTURER] = {
-        "desc-manufacturer", "descriptor's iManufacturer, UTF-8",
+        "desc-manufacturer", VIRTIO_SERIAL_DESC_KIND_STRING,
+        "descriptor's iManufacturer, UTF-8",
     },
     [VIRTIO_SERIAL_DESC_PRODUCT] = {
-        "desc-product", "descriptor's iProduct, UTF-8",
+        "desc-product", VIRTIO_SERIAL_DESC_KIND_STRING,
+        "descriptor's iProduct, UTF-8",
     },
     [VIRTIO_SERIAL_DESC_SERIAL] = {
-        "desc-serial", "descriptor's iSerialNumber, UTF-8: "
+        "desc-serial", VIRTIO_SERIAL_DESC_KIND_STRING,
+        "descriptor's iSerialNumber, UTF-8: "
         "tells two instances of one product apart",
     },
     [VIRTIO_SERIAL_DESC_INTERFACE] = {
-        "desc-interface", "descriptor's iInterface, UTF-8",
+        "desc-interface", VIRTIO_SERIAL_DESC_KIND_STRING,
+        "descriptor's iInterface, UTF-8",
     },
     [VIRTIO_SERIAL_DESC_CLASS] = {
-        "desc-class", "descriptor's interface class: CC[:SS[:PP]] in hex, "
+        "desc-class", VIRTIO_SERIAL_DESC_KIND_NUMBERS,
+        "descriptor's interface class: CC[:SS[:PP]] in hex, "
         "vendor (ff:00:00, the default) or cdc-acm",
     },
     [VIRTIO_SERIAL_DESC_FILE] = {
-        "desc-file", "the whole descriptor blob, path or /dev/fdset/N; "
+        "desc-file", VIRTIO_SERIAL_DESC_KIND_FILE,
+        "the whole descriptor blob, path or /dev/fdset/N; "
         "excludes every other desc property",
     },
 };
@@ -217,17 +224,17 @@ bool virtio_serial_desc_props_check(const VirtIOSerialDescProps *props,
     const char *file = props->value[VIRTIO_SERIAL_DESC_FILE];
     VirtIOSerialDescProp i;
 
-    for (i = 0; i < VIRTIO_SERIAL_DESC_FILE; i++) {
+    for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
+        const VirtIOSerialDescPropInfo *info = &virtio_serial_desc_prop_info[i];
         const char *value = props->value[i];
 
-        if (!value) {
+        if (!value || info->kind == VIRTIO_SERIAL_DESC_KIND_FILE) {
             continue;
         }
         if (file) {
             return codec_refuse(err, VIRTIO_SERIAL_DESC_FILE, file,
                                 "a file is the whole descriptor and excludes "
-                                "'%s'",
-                                virtio_serial_desc_prop_info[i].name);
+                                "'%s'", info->name);
         }
         if (!props->value[VIRTIO_SERIAL_DESC_IDS]) {
             return codec_refuse(err, i, value,
@@ -431,9 +438,9 @@ size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
                      "or cdc-acm");
         return 0;
     }
-    for (i = VIRTIO_SERIAL_DESC_MANUFACTURER;
-         i <= VIRTIO_SERIAL_DESC_INTERFACE; i++) {
-        if (props->value[i]) {
+    for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
+        if (props->value[i] && virtio_serial_desc_prop_info[i].kind ==
+                               VIRTIO_SERIAL_DESC_KIND_STRING) {
             str[i] = ++index;
         }
     }

@@ -242,13 +242,13 @@ void virtio_serial_desc_print(Monitor *mon, VirtIOSerialPort *port, int indent)
     }
     monitor_printf(mon, "%*sdescriptor %u bytes", indent, "",
                    port->desc.length);
-    for (i = 0; i < VIRTIO_SERIAL_DESC_FILE; i++) {
+    for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
+        const VirtIOSerialDescPropInfo *info = &virtio_serial_desc_prop_info[i];
         g_autofree char *value = desc_get_value(&port->desc, i);
         g_autofree char *escaped = desc_escape(value);
 
-        if (*value) {
-            monitor_printf(mon, ", %s=\"%s\"",
-                           virtio_serial_desc_prop_info[i].name, escaped);
+        if (*value && info->kind != VIRTIO_SERIAL_DESC_KIND_FILE) {
+            monitor_printf(mon, ", %s=\"%s\"", info->name, escaped);
         }
     }
     monitor_printf(mon, "\n");
@@ -294,8 +294,11 @@ static void desc_set_prop(Object *obj, Visitor *v, const char *name,
     *slot = value;
 }
 
-/* The port is finalized: free what its properties hold */
-static void desc_release_prop(Object *obj, const char *name, void *opaque)
+/*
+ * The port is finalized: free what all of its properties hold. One property
+ * must do this; "desc-blob" is always there.
+ */
+static void desc_release_blob(Object *obj, const char *name, void *opaque)
 {
     VirtIOSerialDesc *desc = &VIRTIO_SERIAL_PORT(obj)->desc;
 
@@ -307,12 +310,14 @@ static void desc_release_prop(Object *obj, const char *name, void *opaque)
     desc->length = 0;
 }
 
-static char *desc_get_blob(Object *obj, Error **errp)
+static void desc_get_blob(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
 {
-    VirtIOSerialPort *port = VIRTIO_SERIAL_PORT(obj);
+    VirtIOSerialDesc *desc = &VIRTIO_SERIAL_PORT(obj)->desc;
+    g_autofree char *value = desc->blob ?
+        g_base64_encode(desc->blob, desc->length) : g_strdup("");
 
-    return port->desc.blob ?
-           g_base64_encode(port->desc.blob, port->desc.length) : g_strdup("");
+    visit_type_str(v, name, &value, errp);
 }
 
 void virtio_serial_desc_class_init(ObjectClass *klass)
@@ -323,12 +328,12 @@ void virtio_serial_desc_class_init(ObjectClass *klass)
         const VirtIOSerialDescPropInfo *info = &virtio_serial_desc_prop_info[i];
 
         object_class_property_add(klass, info->name, "str",
-                                  desc_get_prop, desc_set_prop,
-                                  i == 0 ? desc_release_prop : NULL,
+                                  desc_get_prop, desc_set_prop, NULL,
                                   (void *)info);
         object_class_property_set_description(klass, info->name, info->help);
     }
-    object_class_property_add_str(klass, "desc-blob", desc_get_blob, NULL);
+    object_class_property_add(klass, "desc-blob", "string", desc_get_blob, NULL,
+                              desc_release_blob, NULL);
     object_class_property_set_description(klass, "desc-blob", "the whole "
         "descriptor blob in base64; read-only");
 }

@@ -400,6 +400,8 @@ struct VirtIOSerialLent {
     VirtQueueElement elem;
     QTAILQ_ENTRY(VirtIOSerialLent) next;
 };
+/* virtqueue_pop() makes room for what is behind, and pipe_unpop() frees it */
+QEMU_BUILD_BUG_ON(offsetof(struct VirtIOSerialLent, elem) != 0);
 
 /* Can the guest take bytes, if it has buffers for them? */
 static bool pipe_guest_reads(VirtIOSerialPort *port)

@@ -14,6 +14,9 @@
 #include "virtio-serial-desc-oracle.h"
 #include "fuzz.h"
 
+/* The corpora have one byte for them */
+G_STATIC_ASSERT(VIRTIO_SERIAL_DESC_NPROPS <= 8);
+
 /* What was given stands in the blob, and nothing was made up */
 static void compare(const VirtIOSerialDescProps *props,
                     const VirtIOSerialDescInfo *info,
@@ -33,11 +36,13 @@ static void compare(const VirtIOSerialDescProps *props,
     g_assert(strlen(ids) == 9 || strlen(ids) == 14);
     g_assert(g_ascii_strncasecmp(ids, expected, strlen(ids)) == 0);
     g_assert(strlen(ids) == 14 || info->bcdDevice == 0x0100);
-    for (i = VIRTIO_SERIAL_DESC_MANUFACTURER;
-         i <= VIRTIO_SERIAL_DESC_INTERFACE; i++) {
+    for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
         g_autofree char *text = oracle_string(blob, length, index[i]);
 
-        g_assert_cmpstr(text, ==, props->value[i]);
+        if (virtio_serial_desc_prop_info[i].kind ==
+            VIRTIO_SERIAL_DESC_KIND_STRING) {
+            g_assert_cmpstr(text, ==, props->value[i]);
+        }
     }
 }
 

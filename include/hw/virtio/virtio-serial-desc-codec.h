@@ -46,7 +46,10 @@ typedef struct VirtIOSerialDescError {
     char text[384];
 } VirtIOSerialDescError;
 
-/* The properties of a port that describe it */
+/*
+ * The properties of a port that describe it. The strings have their indices in
+ * this order.
+ */
 typedef enum VirtIOSerialDescProp {
     VIRTIO_SERIAL_DESC_IDS,
     VIRTIO_SERIAL_DESC_MANUFACTURER,
@@ -58,9 +61,17 @@ typedef enum VirtIOSerialDescProp {
     VIRTIO_SERIAL_DESC_NPROPS
 } VirtIOSerialDescProp;
 
-/* A property's name on the command line, and one line of help */
+/* What a property's value is */
+typedef enum VirtIOSerialDescKind {
+    VIRTIO_SERIAL_DESC_KIND_NUMBERS,
+    VIRTIO_SERIAL_DESC_KIND_STRING,     /* it becomes a string descriptor */
+    VIRTIO_SERIAL_DESC_KIND_FILE,       /* of it the blob is read */
+} VirtIOSerialDescKind;
+
+/* A property's name on the command line, its kind, and one line of help */
 typedef struct VirtIOSerialDescPropInfo {
     const char *name;
+    VirtIOSerialDescKind kind;
     const char *help;
 } VirtIOSerialDescPropInfo;
 
