@@ -67,6 +67,8 @@ static void control_owe(VirtIOSerial *vser, VirtIOSerialSlot *slot,
                         uint8_t bits)
 {
     slot->owed |= bits;
+    trace_virtio_serial_control_owe(slot - vser->control.slots, bits,
+                                    slot->owed);
     if (slot->owed && !slot->queued) {
         slot->queued = true;
         QSIMPLEQ_INSERT_TAIL(&vser->control.queue, slot, next);
@@ -123,6 +125,7 @@ void virtio_serial_control_cleanup(VirtIOSerial *vser)
 
 void virtio_serial_control_go_on(VirtIOSerial *vser)
 {
+    trace_virtio_serial_control_go_on(vser);
     replay_bh_schedule_event(vser->control.bh);
 }
 
@@ -272,7 +275,11 @@ bool virtio_serial_control_port_known(VirtIOSerialPort *port)
      * A Linux guest that wakes up after the device was reset sends no
      * DEVICE_READY: it takes it that the ports are those that it knows.
      */
-    return !port->vser->control.device_ready || control_slot_of(port)->told;
+    if (port->vser->control.device_ready && !control_slot_of(port)->told) {
+        trace_virtio_serial_control_not_told(port->id);
+        return false;
+    }
+    return true;
 }
 
 /*
@@ -392,6 +399,8 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
         }
         elem = virtqueue_pop(vser->c_ivq, sizeof(*elem));
         if (!elem) {
+            trace_virtio_serial_control_wait(slot - vser->control.slots,
+                                             slot->owed);
             break;
         }
         segments += elem->in_num + elem->out_num;

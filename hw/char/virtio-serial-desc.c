@@ -12,6 +12,7 @@
 #include "qemu/error-report.h"
 #include "migration/qemu-file-types.h"
 #include "monitor/monitor.h"
+#include "trace.h"
 #include "hw/virtio/virtio-serial.h"
 #include "hw/virtio/virtserialdesc.h"
 
@@ -158,6 +159,8 @@ bool virtio_serial_desc_realize(VirtIOSerialPort *port, Error **errp)
     } else if (desc->blob) {
         desc_derive_name(port, NULL);
     }
+    trace_virtio_serial_desc_realize(DEVICE(port)->id ?: "", port->name ?: "",
+                                     desc->length);
     return true;
 }
 

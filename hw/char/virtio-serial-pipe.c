@@ -11,6 +11,7 @@
 #include "qemu/iov.h"
 #include "qemu/units.h"
 #include "system/replay.h"
+#include "trace.h"
 #include "hw/virtio/virtio-serial.h"
 
 /*
@@ -185,6 +186,9 @@ static void pipe_tell_dropped(VirtIOSerialPort *port, Batch *batch,
     VirtIOSerialPortClass *vsc = VIRTIO_SERIAL_PORT_GET_CLASS(port);
     struct iovec iov[BATCH_MAX];
 
+    if (size) {
+        trace_virtio_serial_pipe_dropped(port->id, size);
+    }
     if (size && vsc->dropped) {
         vsc->dropped(port, iov, iov_copy(iov, ARRAY_SIZE(iov), batch->iov,
                                          batch->nr_iov, offset, size));
@@ -279,6 +283,7 @@ static unsigned int pipe_discard(VirtIOSerialPort *port)
     }
     count += virtqueue_drop_all(port->ovq);
     if (count) {
+        trace_virtio_serial_pipe_discard(port->id, count);
         virtio_serial_control_port_lost(port);
     }
     return count;
@@ -323,6 +328,8 @@ static bool pipe_send_batches(VirtIOSerialPort *port, Turn *turn)
         }
         turn->segments += batch.nr_iov;
         turn->bytes += batch.size;
+        trace_virtio_serial_pipe_send(port->id, batch.nr_elems, batch.size,
+                                      sent);
         port->pipe.to_host += sent;
         pipe_move_goal(&port->pipe.send_goal, batch.size, sent);
         if (!port->host_connected) {
@@ -333,6 +340,7 @@ static bool pipe_send_batches(VirtIOSerialPort *port, Turn *turn)
         } else if (port->throttled) {
             any |= pipe_put_batch(port, &batch, sent);
             port->pipe.refused = batch.size - sent;
+            trace_virtio_serial_pipe_refused(port->id, port->pipe.refused);
         } else {
             /* have_data() has dropped what it did not take */
             any |= pipe_put_batch(port, &batch, batch.size);
@@ -365,6 +373,7 @@ void virtio_serial_pipe_send(VirtIOSerialPort *port)
     } while (more && !pipe_turn_is_over(&turn));
 
     if (more) {
+        trace_virtio_serial_pipe_go_on(port->id);
         replay_bh_schedule_event(port->bh);
     }
     if (any) {
@@ -465,6 +474,7 @@ size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
         virtqueue_flush(vq, filled);
         virtio_notify(VIRTIO_DEVICE(port->vser), vq);
     }
+    trace_virtio_serial_pipe_write(port->id, size, offset);
     port->pipe.to_guest += offset;
     port->pipe.copied += offset;
     return offset;
@@ -548,6 +558,7 @@ size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
     if (!count) {
         pipe_take_back(port);
     }
+    trace_virtio_serial_pipe_lend(port->id, count, pipe->lent_size);
     return count;
 }
 
@@ -559,6 +570,7 @@ void virtio_serial_give_back(VirtIOSerialPort *port, size_t size)
     size_t left = size;
 
     assert(size <= pipe->lent_size);
+    trace_virtio_serial_pipe_give_back(port->id, size, pipe->lent_size);
     RCU_READ_LOCK_GUARD();
     while (left && (lent = QTAILQ_FIRST(&pipe->lent))) {
         size_t len = MIN(left, iov_size(lent->elem.in_sg, lent->elem.in_num));

@@ -25,6 +25,8 @@
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "migration/qemu-file-types.h"
+#include "system/replay.h"
+#include "trace.h"
 #include "hw/virtio/virtio-serial.h"
 #include "hw/virtio/virtserialdesc.h"
 #include "standard-headers/linux/virtio_console.h"
@@ -107,6 +109,7 @@ static void virtserialdesc_add_header(VirtSerialDesc *vsd, uint32_t id,
         .value = cpu_to_le16(1),
     };
 
+    trace_virtserialdesc_record(vsd->parent_obj.id, id, event);
     g_byte_array_append(vsd->pending, (uint8_t *)&cpkt, sizeof(cpkt));
 }
 
@@ -199,6 +202,7 @@ static void virtserialdesc_tell(VirtSerialDesc *vsd)
         }
         written = virtio_serial_write(port, vsd->pending->data,
                                       vsd->pending->len);
+        trace_virtserialdesc_tell(port->id, written, vsd->pending->len);
         if (!written) {
             break;
         }
@@ -249,6 +253,7 @@ static void virtserialdesc_set_guest_connected(VirtIOSerialPort *port,
     VirtSerialDesc *vsd = VIRTSERIALDESC(port);
 
     if (vsd->open != !!guest_connected) {
+        trace_virtserialdesc_open(port->id, guest_connected);
         vsd->open = guest_connected;
         vsd->cursor = 0;
         bitmap_zero(vsd->told, virtserialdesc_max_ports(vsd));
