@@ -282,6 +282,20 @@ class Scene:
             self.host_offset[nr] = at + size
         self.settle()
 
+    def change(self):
+        """Each port gets another character device of the kind, a unix socket"""
+        for nr, end in self.ends.items():
+            new = self.kind(f"{end.name}n", self.directory, bool(end.log))
+            data = {"addr": {"type": "unix", "data": {"path": new.path}},
+                    "server": True, "wait": False}
+            if new.log:
+                data["logfile"] = new.log
+            self.qemu.must("chardev-change", id=end.name,
+                           backend={"type": "socket", "data": data})
+            self.old_ends[nr] = end
+            self.ends[nr] = new
+        self.settle()
+
     # Facts
 
     def note(self, nr, what, value):
@@ -677,6 +691,39 @@ def reset_with_backlog(s):
     s.note_events()
     s.send([BUFFER] * 5)
     s.note_host()
+    s.note_lives()
+
+
+@situation(lambda kind: kind is ends.Unix)
+def change(s):
+    """The user gives the ports other character devices"""
+    s.begin()
+    s.note_events()
+    s.send([BUFFER] * 5)
+    s.note_host()
+    s.write(100)
+    s.note_guest()
+    s.change()
+    s.note_events("events-changed")
+    s.send([BUFFER] * 3)
+    s.connect()
+    s.note_events("events-then")
+    s.send([BUFFER] * 5)
+    s.note_host("then")
+    s.note_buffers()
+    s.note_lives()
+
+
+@situation(lambda kind: kind is ends.Unix)
+def change_with_backlog(s):
+    """The same while the client does not read"""
+    s.begin()
+    s.stall()
+    s.flood()
+    s.change()
+    s.connect()
+    s.note_host()
+    s.note_buffers()
     s.note_lives()
 
 
