@@ -871,7 +871,8 @@ static void test_long_message(void *obj, void *arg, QGuestAllocator *alloc)
         .len = cpu_to_le32(sizeof(table)),
         .flags = cpu_to_le16(VRING_DESC_F_INDIRECT),
     };
-    g_autofree char *statm = NULL, *path = NULL;
+    g_autofree char *status = NULL, *path = NULL;
+    const char *kilobytes;
     struct rlimit limit;
     uint64_t addr;
     int i;
@@ -894,11 +895,12 @@ static void test_long_message(void *obj, void *arg, QGuestAllocator *alloc)
             .next = cpu_to_le16(i + 1),
         };
     }
-    path = g_strdup_printf("/proc/%d/statm", qtest_pid(drv->qts));
-    g_assert_true(g_file_get_contents(path, &statm, NULL, NULL));
-    limit.rlim_cur = limit.rlim_max =
-        g_ascii_strtoull(statm, NULL, 10) * sysconf(_SC_PAGESIZE) +
-        1024 * megabyte;
+    path = g_strdup_printf("/proc/%d/status", qtest_pid(drv->qts));
+    g_assert_true(g_file_get_contents(path, &status, NULL, NULL));
+    kilobytes = strstr(status, "VmSize:");
+    g_assert_nonnull(kilobytes);
+    limit.rlim_cur = limit.rlim_max = 1024 * megabyte +
+        1024 * g_ascii_strtoull(kilobytes + strlen("VmSize:"), NULL, 10);
     g_assert_cmpint(prlimit(qtest_pid(drv->qts), RLIMIT_AS, &limit, NULL), ==,
                     0);
     desc.addr = cpu_to_le64(guest_alloc(alloc, sizeof(table)));
