@@ -65,6 +65,22 @@ have_build_root() {
     )
 }
 
+# What a test needs of a kernel's modules, besides the transport's; what these depend
+# on comes with them
+# shellcheck disable=SC2034 # for who sources this
+guest_modules=(virtio_console virtio_blk ext4 crc32c_generic autofs4
+         xhci_pci cdc_acm ftdi_sio vhci_hcd
+         dummy_hcd usb_f_acm usb_f_ecm usb_f_ss_lb usb_f_mass_storage)
+
+# unpack DEB... DIR: as on a system where /bin, /sbin and /lib are links
+unpack() {
+    local to=${!#} deb
+    mkdir -p "$to"
+    for deb in "${@:1:$#-1}"; do
+        dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C "$to"
+    done
+}
+
 # pack DIR FILE: DIR's content as an archive that the kernel unpacks. All of
 # it belongs to root, whoever makes it.
 pack() {

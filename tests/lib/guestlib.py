@@ -110,10 +110,11 @@ class Guest(Started):
     driver    'patched' or 'stock': which virtio_console it has
     platform  the name of a row of tests/guest/platforms
     machine   QEMU's machine type, instead of the platform's
-    kernel    '6.1', '6.12' or 'newest'
+    kernel    '6.1', '6.12' or 'newest'; with a disk '6.1', which is Debian 12, or
+              'newest', which is the newest release's, with its kernel's driver
     disk      'base' or 'installed', a disk of image-systemd: Debian with systemd,
               without and with our packages, instead of image's small root in
-              memory. What the guest writes there is gone with it. Kernel 6.1.
+              memory. What the guest writes there is gone with it.
     ports     Port objects, on the controller 'vs'
     controller, devices
               properties of 'vs'; more -device dictionaries. The driver
@@ -140,15 +141,20 @@ class Guest(Started):
 
     def command(self):
         """QEMU's command line, as a list."""
-        image = make_image('image', f'--platform={self.platform.name}',
-                           self.kernel, *['stock'] * (self.driver == 'stock'))
-        initrd = [image / f'{part}.cpio' for part in
-                  ('base', self.driver, 'tools')]
+        if self.disk and self.kernel == 'newest':
+            # Modules, with the kernel's own driver, are on the disk
+            image = system = make_image('image-systemd', 'newest')
+            initrd = [system / 'boot.cpio']
+        else:
+            image = make_image('image', f'--platform={self.platform.name}',
+                               self.kernel, *['stock'] * (self.driver == 'stock'))
+            initrd = [image / f'{part}.cpio' for part in
+                      ('base', self.driver, 'tools')]
+            if self.disk:
+                system = make_image('image-systemd')
+                initrd = [system / 'boot.cpio', image / f'{self.driver}.cpio']
         if self.disk:
-            system = make_image('image-systemd')
-            initrd = [system / 'boot.cpio', image / f'{self.driver}.cpio']
-            if self.disk == 'base':
-                initrd.append(system / 'packages.cpio')
+            initrd.append(system / 'packages.cpio')
         with open(self.dir / 'initrd', 'wb') as whole:
             for part in initrd:
                 with open(part, 'rb') as f:
