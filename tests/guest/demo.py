@@ -84,7 +84,7 @@ class Demo:
 
     def agent(self, port):
         """The port's serial number is a user, and udev has started an agent for
-        it, which alone may use the port."""
+        it, which has the open port. The node is root's, and nobody else's."""
         user = port.props['desc-serial']
         unit = f'acme-kernel-stats@{user}.service'
         self.guest.wait_until(f'systemctl -q is-active {unit}')
@@ -93,8 +93,11 @@ class Demo:
         who, version = self.ask(port, 'user', 'version')
         self.expect(who == user, f'the agent was to be {user}, not {who}')
         self.expect(version.startswith('Linux'), 'it was to know its kernel')
-        self.happened(f'udev started the agent of 1209:0001:{user} as {user}, and '
-                      'it answered')
+        self.happened(f'udev started the agent of 1209:0001:{user} as {user}, with '
+                      'the open port, and it answered')
+        again = self.guest.run(
+            f'su {user} -c "exec 3<>{LINKS}/by-usb-id/1209:0001:{user}"', check=False)
+        self.expect(again.status, f'{user} opened the port a second time')
 
     def run(self):
         guest = self.guest
@@ -103,7 +106,7 @@ class Demo:
                   'kernel stats')
         self.show('systemctl is-system-running --wait; uname -sr\n'
                   'dpkg-query -W virtio-serial-desc acme-kernel-stats\n'
-                  'cat /lib/udev/hwdb.d/70-acme-kernel-stats.hwdb')
+                  'cat /usr/lib/udev/hwdb.d/70-acme-kernel-stats.hwdb')
 
         self.step('its ports, by lsvser')
         for link in ('1209:0001:alice', '1209:0050:S1', '1209:0050:S2',
@@ -144,7 +147,8 @@ class Demo:
         self.agent(port)
         self.expect(guest.run(f'su alice -c "exec 3<>{LINKS}/by-usb-id/1209:0001:'
                               'bob"', check=False).status, 'alice opened bob\'s port')
-        self.happened('alice may not open bob\'s port')
+        self.happened('no user may open a port: it is open for the agent, and for '
+                      'nobody else')
         print(f'    (qemu) device_del {port.id}')
         guest.unplug(port)
         guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:bob', removed=True)

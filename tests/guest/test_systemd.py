@@ -5,6 +5,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -145,6 +146,35 @@ class SystemdTest(GuestTest):
         values = tuple(shown[p] for p in properties)
         return values[0] if len(values) == 1 else values
 
+    # Owner, group, mode and whom an access list names, of a node
+    RIGHTS = ('sh -c \'echo $(stat -Lc "%U %G %a" $0; getfacl -cp $0 | '
+              'sed -n "s/[[:space:]#].*//; /^user:[^:]/p")\'')
+
+    def rights(self, node):
+        return self.guest.sh(f'{self.RIGHTS} {node}').strip()
+
+    def wait_rights(self, node, rights):
+        self.guest.wait_until(f'[ "$({self.RIGHTS} {node})" = "{rights}" ]')
+
+    @contextlib.contextmanager
+    def seat(self, user):
+        """That user sits at the guest: has the active session of its seat, with a
+        systemd of the user's own."""
+        unit = f'test-seat-{user}'
+        self.guest.sh(
+            'loginctl list-seats --no-legend | grep -q seat0\n'
+            f'systemd-run -q --unit {unit} -p PAMName=login -p User={user} '
+            '-p StandardInput=tty -p StandardOutput=null -p TTYPath=/dev/tty1 '
+            '-p UtmpIdentifier=tty1 sleep infinity')
+        try:
+            self.guest.wait_until(
+                f'loginctl show-seat -p ActiveSession seat0 | grep -q "=." && '
+                f'systemctl -q is-active user@$(id -u {user}).service')
+            yield
+        finally:
+            self.guest.sh(f'systemctl stop {unit}\n'
+                          f'systemctl stop user@$(id -u {user}).service')
+
     def wait_unit(self, name, state='active'):
         self.guest.wait_until(
             f"[ \"$(systemctl show -p ActiveState --value '{name}')\" = {state} ]")
@@ -205,15 +235,22 @@ class Systemd(SystemdTest):
             link = f'{LINKS}/by-usb-id/1209:0001:{user}'
             self.wait_unit(f'acme-kernel-stats@{user}')
             self.ask(self.port(user), user)
-            self.assertEqual(self.guest.sh(f'stat -Lc "%U %a" {link}'),
-                             f'{user} 600\n')
+            # All that the user has is the open port.
+            self.assertEqual(self.rights(link), 'root root 600')
             pid = self.unit(f'acme-kernel-stats@{user}', 'MainPID')
-            self.assertEqual(self.guest.sh(f'stat -c %U /proc/{pid}'), f'{user}\n')
-        for user, other in ('alice', 'bob'), ('bob', 'alice'):
-            tried = self.guest.run(f'su {user} -c "exec 3<>{LINKS}/by-usb-id/'
-                                   f'1209:0001:{other}"', check=False)
-            self.assertNotEqual(tried.status, 0)
-            self.assertIn('Permission denied', tried.stderr)
+            self.assertEqual(self.guest.sh(
+                f'sed -n "s/^[UG]id:\\t//p" /proc/{pid}/status\n'
+                f'id -u {user}; id -g {user}').split(),
+                self.guest.sh(f'id -u {user}; id -u {user}; id -u {user}; '
+                              f'id -u {user}; id -g {user}; id -g {user}; '
+                              f'id -g {user}; id -g {user}; '
+                              f'id -u {user}; id -g {user}').split())
+        for user, other in (('alice', 'bob'), ('alice', 'alice'), ('bob', 'alice')):
+            link = f'{LINKS}/by-usb-id/1209:0001:{other}'
+            for command in f'exec 3<>{link}', f'setfacl -m u:{user}:rw {link}':
+                tried = self.guest.run(f'su {user} -c "{command}"', check=False)
+                self.assertNotEqual(tried.status, 0)
+                self.assertIn('ermi', tried.stderr)
 
     def test_host_goes_and_comes(self):
         """The agent ends with its host, and another is there for the next."""
@@ -245,7 +282,8 @@ class Systemd(SystemdTest):
 
     def test_no_agent_for_these(self):
         """A host that names a user of the system, or none that the guest has."""
-        users = ['root', '0', 'daemon', 'nobody', '65535', 'mallory',
+        alice = self.guest.sh('id -u alice').strip()
+        users = ['root', '0', 'daemon', 'nobody', '65535', 'mallory', '4242', alice,
                  '../root', '+0', '-1', 'a b', 'root ']
         ports = [Port(f'evil{i}', **ACME, desc_serial=user)
                  for i, user in enumerate(users)]
@@ -268,9 +306,8 @@ class Systemd(SystemdTest):
                                  ('inactive', '0', ''))
                 port.socket.setblocking(False)
                 self.assertRaises(BlockingIOError, port.socket.recv, 1)
-        # What the node's owner is to be does not keep it from being found
-        self.assertEqual(self.guest.sh(
-            f'stat -Lc "%U %a" {LINKS}/by-usb-id/1209:0001:mallory'), 'root 600\n')
+                self.assertEqual(self.rights(f'/dev/{self.node(port.id)}'),
+                                 'root root 600')
         for port in ports:
             self.unplug(port)
         self.check_truth()
@@ -280,26 +317,222 @@ class Systemd(SystemdTest):
         port = Port('shared', desc='1209:0003', desc_serial='S1')
         self.plug(port)
         self.wait_unit('test-plain')
-        self.assertEqual(self.guest.sh(
-            f'stat -Lc "%U %G %a" {LINKS}/by-usb-id/1209:0003:S1'),
-            'root dialout 640\n')
+        self.assertEqual(self.rights(f'{LINKS}/by-usb-id/1209:0003:S1'),
+                         'root dialout 640')
         self.guest.sh('systemctl stop test-plain')
 
     def test_modem(self):
         """What a class is given, and a product that says otherwise."""
-        for product, owner in ('0004', 'root dialout 660'), ('0005', 'bob root 600'):
+        for product, owner in ('0004', 'root dialout 660'), ('0005', 'root root 600'):
             port = Port(f'modem{product}', desc=f'1209:{product}',
                         desc_class='cdc-acm')
             self.plug(port)
             link = f'{LINKS}/by-usb-id/1209:{product}'
             self.guest.wait_for(link)
-            self.assertEqual(self.guest.sh(f'stat -Lc "%U %G %a" {link}'),
-                             f'{owner}\n')
+            self.assertEqual(self.rights(link), owner)
 
     def test_names_from_the_database(self):
         shown = self.properties(f'{LINKS}/by-usb-id/1209:0001:bob')
         self.assertEqual(shown['ID_MODEL_FROM_DATABASE'], 'pid.codes Test PID')
         self.assertNotIn('ID_BUS', shown)
+
+    def test_others_lines_in_the_database(self):
+        """What udev's own files say of a USB device with these numbers, here a
+        software radio that is for the user of the seat, is not for a port."""
+        with self.seat('alice'):
+            port = Port('radio', desc='2cf0:5246')
+            self.plug(port)
+            link = f'{LINKS}/by-usb-id/2cf0:5246'
+            self.guest.wait_for(link)
+            shown = self.properties(link)
+            self.assertEqual(shown['ID_MODEL_FROM_DATABASE'], 'bladeRF')
+            self.assertNotIn('ID_SOFTWARE_RADIO', shown)
+            self.assertNotIn('uaccess', shown.get('TAGS', ''))
+            self.assertEqual(self.rights(link), 'root root 600')
+            self.unplug(port)
+
+    def test_user_of_the_seat(self):
+        """A product for a desktop: the port is for who sits there, and so is the
+        unit, of that user's systemd."""
+        port = Port('desk', desc='1209:0006', desc_serial='D1', nr=21)
+        node = '/dev/vport0p21'
+        with self.seat('alice'):
+            self.plug(port)
+            self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0006:D1')
+            self.assertEqual(self.rights(node), 'root root 660 user:alice:rw-')
+            self.assertEqual(self.line(port), 'alice\n')
+            port.socket.sendall(b'hello\n')
+            self.assertEqual(self.line(port), 'hello\n')
+            self.assertNotEqual(self.guest.run(f'su bob -c "exec 3<>{node}"',
+                                               check=False).status, 0)
+            # It is no longer that product's: nor is it alice's
+            self.guest.sh('systemctl stop vser-daemon\n'
+                          'echo change >/sys/class/virtio-ports/vport0p21/uevent')
+            self.addCleanup(self.guest.sh, 'systemctl start vser-daemon')
+            self.wait_rights(node, 'root root 600')
+            self.guest.sh('systemctl start vser-daemon')
+            self.wait_rights(node, 'root root 660 user:alice:rw-')
+            # It still is when udev looks at the port again, as often as it likes.
+            for i in range(2):
+                self.guest.sh(f'udevadm trigger --settle {node}')
+                self.assertEqual(self.rights(node), 'root root 660 user:alice:rw-')
+            self.unplug(port)
+        self.check_truth()
+
+    def test_open_file(self):
+        """systemd opens the port for the agent, where it can."""
+        version = int(self.guest.sh('systemctl --version').split()[1])
+        if version < 253:
+            self.skipTest(f'systemd {version} has no OpenFile=')
+        port = Port('opened', desc='1209:0007')
+        self.plug(port)
+        self.assertEqual(self.line(port), 'alice\n')
+        port.socket.sendall(b'hello\n')
+        self.assertEqual(self.line(port), 'hello\n')
+        self.assertEqual(self.rights(f'/dev/{self.node("opened")}'), 'root root 600')
+        self.unplug(port)
+        self.wait_unit('test-open', 'inactive')
+
+    def test_replaced_while_udev_is_busy(self):
+        """udev gives the old port's rights to a node that is another port's by
+        then. The next event takes them back."""
+        self.guest.sh('mkdir -p /run/udev/rules.d\n'
+                      'cat >/run/udev/rules.d/70-test.rules <<"E"\n'
+                      'SUBSYSTEM=="virtio-ports", ENV{ID_SERIAL_SHORT}=="slow", '
+                      'PROGRAM="/bin/sh -c \'touch /run/test-busy; '
+                      'while [ ! -e /run/test-go ]; do sleep 0.1; done\'"\n'
+                      'E\n'
+                      'udevadm control --reload')
+        self.addCleanup(self.guest.sh, 'rm -f /run/udev/rules.d/70-test.rules '
+                        '/run/test-*; udevadm control --reload')
+        for product, rights in (('0003', 'root dialout 640'),
+                                ('0006', 'root root 660 user:alice:rw-')):
+            with self.subTest(product), self.seat('alice'):
+                self.guest.sh('rm -f /run/test-busy /run/test-go')
+                old = Port('old', desc=f'1209:{product}', desc_serial='slow', nr=31)
+                new = Port('new', name='org.example.new', nr=31)
+                self.plug(old)
+                self.guest.wait_until('[ -e /run/test-busy ]')
+                self.guest.unplug(old)
+                self.guest.wait_until('[ ! -e /sys/class/virtio-ports/vport0p31 ]')
+                self.plug(new)
+                self.guest.wait_until(
+                    'grep -qx org.example.new /sys/class/virtio-ports/vport0p31/name')
+                self.guest.sh('touch /run/test-go; udevadm settle')
+                self.guest.wait_for(f'{LINKS}/org.example.new')
+                self.assertEqual(self.rights('/dev/vport0p31'), 'root root 600')
+                self.unplug(new)
+                # and that it would have been given, when nothing comes between
+                self.plug(old)
+                self.guest.wait_for(f'{LINKS}/by-usb-id/1209:{product}:slow')
+                self.assertEqual(self.rights('/dev/vport0p31'), rights)
+                self.unplug(old)
+        self.guest.sh('systemctl stop test-plain')
+
+    def test_isolate(self):
+        """Who goes to another target and back has what was plugged, and what is
+        plugged then."""
+        modem = Port('modem', desc='1209:000a', desc_class='cdc-acm', desc_serial='M2')
+        self.plug(modem)
+        self.guest.wait_for('/dev/ttyACM0')
+        before = [self.unit(name, 'MainPID') for name in
+                  ('vser-daemon', 'acme-kernel-stats@bob', 'vser-usb@1209:000a:M2')]
+        self.assertNotIn('0', before)
+        # This test's own agent is to stay as well
+        self.guest.sh('mkdir -p /run/systemd/system/test-agent.service.d\n'
+                      'printf "[Unit]\nIgnoreOnIsolate=yes\n" '
+                      '>/run/systemd/system/test-agent.service.d/stay.conf\n'
+                      'systemctl daemon-reload\n'
+                      'systemctl start multi-user.target\n'
+                      'systemctl isolate rescue.target\n'
+                      'systemctl isolate multi-user.target')
+        self.assertEqual([self.unit(name, 'MainPID') for name in
+                          ('vser-daemon', 'acme-kernel-stats@bob',
+                           'vser-usb@1209:000a:M2')], before)
+        port = Port('afterwards', desc='1209:0002', desc_serial='afterwards')
+        self.plug(port)
+        self.unplug(modem)
+        self.check_truth()
+
+    def test_names_where_our_folders_are(self):
+        """A port's name is a link, but none that takes the place of ours."""
+        names = ['by-id', 'by-usb-id', 'by-usb-id/1209:0001:bob', 'by-id/x',
+                 './by-usb-id', 'x/../by-usb-id', 'x/by-id', '/by-id', 'by-usb-id/',
+                 'by-usb-id/../by-id']
+        kept = ['by-id.example', 'org.example.by-usb-id', 'a/b']
+        for i, name in enumerate(names + kept):
+            self.plug(Port(f'named{i}', name=name))
+        # and one that is there only when the folder would be a link
+        late = Port('late', desc='1209:0002', desc_serial='late')
+        self.plug(late)
+        self.check_truth()
+        self.assertEqual(self.guest.sh(
+            'find /dev/virtio-ports -name "by-*id" ! -type d'), '')
+        for i, name in enumerate(kept, len(names)):
+            self.assertEqual(self.links_of(f'named{i}'), {name})
+        self.assertEqual(self.links()['by-usb-id/1209:0001:bob'], self.node('bob'))
+        for i in range(len(names)):
+            self.assertEqual({link for link in self.links_of(f'named{i}') if 'by-' in link},
+                             set(), names[i])
+        for id in [f'named{i}' for i in range(len(names + kept))]:
+            self.unplug(self.port(id))
+        self.unplug(late)
+
+    def test_rules_of_others(self):
+        """Packages that want a port by its name find it, whatever descriptor it
+        has: qemu-guest-agent, spice-vdagent and spice-webdavd."""
+        units = {'org.qemu.guest_agent.0': 'qemu-guest-agent.service',
+                 'com.redhat.spice.0': 'spice-vdagentd.socket',
+                 'org.spice-space.webdav.0': 'spice-webdavd.service'}
+        self.guest.sh('mkdir -p /run/udev/rules.d\n'
+                      'cp /packages/others/udev/rules.d/* /run/udev/rules.d/ &&\n'
+                      'udevadm control --reload')
+        self.addCleanup(self.guest.sh, 'cd /packages/others/udev/rules.d\n'
+                        'for f in *; do rm /run/udev/rules.d/$f; done\n'
+                        'udevadm control --reload')
+        for desc in {}, {'desc': '1209:0002', 'desc_serial': 'other'}:
+            for name, unit in units.items():
+                with self.subTest(name, **desc):
+                    port = Port('other', name=name, **desc)
+                    self.plug(port)
+                    self.guest.wait_for(f'{LINKS}/{name}')
+                    if desc:
+                        self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0002:other')
+                    # As when the guest starts: the name comes after the first
+                    # "add", and two of these rules look at nothing else.
+                    self.guest.sh(f'udevadm trigger --settle -c add {LINKS}/{name}')
+                    wanted = self.properties(f'{LINKS}/{name}').get('SYSTEMD_WANTS')
+                    self.unplug(port)
+                    self.assertEqual((wanted or '').split(), [unit] + [
+                        'test-instance@other.service'] * bool(desc))
+
+    def test_serial_number_too_long_for_a_unit(self):
+        """The port is there, and the journal says what is not."""
+        port = Port('long', desc='1209:0002', desc_serial='-' * 126, nr=41)
+        usb = Port('usb', desc='1209:000a', desc_serial='=' * 126, nr=42)
+        for p in port, usb:
+            self.plug(p)
+        self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0002:{"-" * 126}')
+        self.guest.wait_for(f'{LINKS}/by-usb-id/1209:000a:{"=" * 126}')
+        for node, unit in ('vport0p41', 'test-instance@'), ('vport0p42', 'vser-usb@'):
+            self.assertNotIn('SYSTEMD_WANTS', self.properties(f'/dev/{node}'))
+            self.guest.wait_until(
+                'journalctl -b -t vser -o cat | grep -qxF '
+                f'"{node}: the serial number begins with a dot or is too long: '
+                f'no {unit}.service is started"')
+
+    def test_no_vhci(self):
+        """A kernel without a USB stack: the unit is skipped, and says so."""
+        self.guest.sh('rmmod vhci_hcd 2>/dev/null\n'
+                      'mkdir -p /run/modprobe.d\n'
+                      'echo install vhci_hcd /bin/false >/run/modprobe.d/test.conf')
+        self.addCleanup(self.guest.sh, 'rm -f /run/modprobe.d/test.conf')
+        port = Port('modem', desc='1209:000a', desc_class='cdc-acm', desc_serial='M3')
+        self.plug(port)
+        self.guest.wait_until('journalctl -b -u vser-usb@1209:000a:M3 -o cat | '
+                              'grep -q "no vhci_hcd: 1209:000a:M3 stays a port"')
+        self.wait_unit('vser-usb@1209:000a:M3', 'inactive')
+        self.assertEqual(self.guest.sh('systemctl --failed --plain --no-legend'), '')
 
     def test_no_serial_number(self):
         """The instance is the kernel's name then."""
@@ -334,14 +567,12 @@ class Systemd(SystemdTest):
         self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:bob2', removed=True)
         self.guest.sh('udevadm settle')
         self.assertIn('by-usb-id/1209:0003:S1', self.links_of('once'))
-        self.assertEqual(self.guest.sh('stat -c "%U %G %a" /dev/vport0p11'),
-                         'root dialout 640\n')
+        self.assertEqual(self.rights('/dev/vport0p11'), 'root dialout 640')
         # and none's
         self.guest.sh(f'rm {entry}\n' + change)
         self.guest.sh('udevadm settle')
         self.wait_unit('acme-kernel-stats@bob2', 'inactive')
-        self.assertEqual(self.guest.sh('stat -c "%U %G %a" /dev/vport0p11'),
-                         'root root 600\n')
+        self.assertEqual(self.rights('/dev/vport0p11'), 'root root 600')
         self.assertEqual(self.links_of('once'), {
             'usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00#bob2'})
         self.guest.sh('systemctl start vser-daemon')
@@ -434,9 +665,9 @@ class SystemdHostile(SystemdTest):
         for at in range(0, len(ports), 8):
             self.check_usb_ids(ports[at:at + 8])
 
-    USB_IDS = ['ID_VENDOR', 'ID_VENDOR_ENC', 'ID_VENDOR_ID', 'ID_MODEL',
-               'ID_MODEL_ENC', 'ID_MODEL_ID', 'ID_SERIAL', 'ID_SERIAL_SHORT',
-               'ID_REVISION', 'ID_USB_INTERFACES']
+    USB_IDS = [f'ID_{usb}{name}' for usb in ('', 'USB_') for name in (
+        'VENDOR', 'VENDOR_ENC', 'VENDOR_ID', 'MODEL', 'MODEL_ENC', 'MODEL_ID',
+        'SERIAL', 'SERIAL_SHORT', 'REVISION')] + ['ID_USB_INTERFACES']
 
     def check_usb_ids(self, ports):
         ids = {port.id: [f'{self.blob(port.id).device[name]:04x}' for name in
@@ -613,8 +844,6 @@ class SystemdInstall(SystemdTest):
         self.assertEqual(self.links_of('bob'), {name})
         guest.sh('dpkg -i /packages/virtio-serial-desc_*.deb')
         guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:bob')
-        self.assertEqual(guest.sh(f'stat -Lc %U {LINKS}/by-usb-id/1209:0001:bob'),
-                         'root\n')
         # The product's package has no script: ours sees its hwdb file.
         guest.sh('dpkg -i /packages/acme-kernel-stats_*.deb')
         self.ask(self.port('bob'), 'bob')
@@ -623,10 +852,33 @@ class SystemdInstall(SystemdTest):
         # The product goes and comes
         guest.sh('dpkg -r acme-kernel-stats')
         self.wait_unit('acme-kernel-stats@bob', 'inactive')
-        guest.wait_until(f'[ "$(stat -Lc "%U %a" {LINKS}/by-usb-id/1209:0001:bob)" '
-                         '= "root 600" ]')
-        guest.sh('dpkg -i /packages/acme-kernel-stats_*.deb')
+        guest.wait_until('! udevadm info -q property '
+                         f'{LINKS}/by-usb-id/1209:0001:bob | grep VIRTIO_PORT_UNIT')
+        # Also where root has a database of root's own
+        guest.sh('systemd-hwdb update\n'
+                 'dpkg -i /packages/acme-kernel-stats_*.deb')
         self.ask(self.port('bob'), 'bob')
+        guest.sh('rm /etc/udev/hwdb.bin')
+
+        # Rights go too, with their file
+        shared = Port('shared', desc='1209:0003', desc_serial='S1')
+        desk = Port('desk', desc='1209:0006', desc_serial='D1')
+        self.enterContext(self.seat('alice'))
+        for port, rights in (shared, 'root dialout 640'), \
+                (desk, 'root root 660 user:alice:rw-'):
+            self.plug(port)
+            self.wait_rights(f'/dev/{self.node(port.id)}', rights)
+        guest.sh('mv /usr/lib/udev/hwdb.d/70-test.hwdb /root/\n'
+                 'dpkg-trigger /usr/lib/udev/hwdb.d; dpkg --configure -a')
+        for port in shared, desk:
+            self.wait_rights(f'/dev/{self.node(port.id)}', 'root root 600')
+        # and do not come back by themselves
+        guest.sh('udevadm trigger --settle --subsystem-match=virtio-ports')
+        self.assertEqual(self.rights(f'/dev/{self.node("desk")}'), 'root root 600')
+        guest.sh('mv /root/70-test.hwdb /usr/lib/udev/hwdb.d/\n'
+                 'dpkg-trigger /usr/lib/udev/hwdb.d; dpkg --configure -a')
+        self.wait_rights(f'/dev/{self.node("desk")}',
+                         'root root 660 user:alice:rw-')
 
         # Its unit is still there when all that it depends on goes
         modem = Port('modem', desc='1209:000a', desc_class='cdc-acm')
@@ -636,18 +888,43 @@ class SystemdInstall(SystemdTest):
         self.assertEqual(guest.sh('ls /dev/virtio-ports/by-usb-id '
                                   '/run/virtio-serial-desc 2>/dev/null || :'), '')
         self.assertEqual(self.links_of('bob'), {name})
-        for port in 'bob', 'modem':
-            self.assertEqual(guest.sh(f'stat -c "%U %G %a" /dev/{self.node(port)}'),
-                             'root root 600\n')
+        # Nor does udev remember anything of it
+        guest.sh('udevadm trigger --settle --subsystem-match=virtio-ports')
+        for port in 'bob', 'modem', 'shared', 'desk':
+            self.assertEqual(self.rights(f'/dev/{self.node(port)}'), 'root root 600')
         guest.wait_for('/dev/ttyACM0', removed=True)
         self.wait_unit('acme-kernel-stats@bob', 'inactive')
         self.assertEqual(guest.sh('systemctl list-units --plain --no-legend '
                                   '"vser-*.service" "acme-*.service"'), '')
         self.assertEqual(guest.sh('ls /usr/bin/vser /lib/udev/vser '
-                                  '/lib/udev/rules.d/60-virtio-serial-desc.rules '
-                                  '/lib/udev/hwdb.d/60-virtio-serial-desc.hwdb '
+                                  '/lib/udev/*/*virtio-serial-desc* '
                                   '2>/dev/null || :'), '')
         self.assertEqual(self.unit('vser-daemon', 'ActiveState'), 'inactive')
+
+        # Where udev does not run, installation and removal end all the same.
+        guest.sh('systemctl stop "systemd-udevd*.socket" systemd-udevd.service\n'
+                 'dpkg -i /packages/virtio-serial-desc_*.deb\n'
+                 'dpkg --force-depends -r virtio-serial-desc\n'
+                 'systemctl start systemd-udevd.service')
+
+
+class SystemdNewest(Systemd):
+    """The newest systemd and kernel that there are. An index can tell of newer
+    ones than the archive has: image-systemd finds what it has."""
+
+    kernel = 'newest'
+
+
+class SystemdHostileNewest(SystemdHostile):
+    kernel = 'newest'
+
+
+class SystemdStormsNewest(SystemdStorms):
+    kernel = 'newest'
+
+
+class SystemdInstallNewest(SystemdInstall):
+    kernel = 'newest'
 
 
 class SystemdBoth(SystemdTest):
