@@ -314,6 +314,12 @@ static int take_port(Connect *c)
         vser_error("--fd=%d: not open on a port", c->given);
         return VSER_NO_PORT;
     }
+    /* Also to find out whether it has gone: a port that is silent would block */
+    if (fcntl(c->fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        (c->fd > STDERR_FILENO && fcntl(c->fd, F_SETFD, FD_CLOEXEC) < 0)) {
+        vser_error("--fd=%d: %s", c->given, strerror(errno));
+        return VSER_FAILED;
+    }
     /* Of one that has gone another may have the number */
     if (is_unplugged(c)) {
         return unplugged(c);
@@ -329,11 +335,6 @@ static int take_port(Connect *c)
     if ((flags & O_ACCMODE) != O_RDWR) {
         vser_error("--fd=%d: %s is not open for reading and writing", c->given,
                    c->name);
-        return VSER_FAILED;
-    }
-    if (fcntl(c->fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
-        (c->fd > STDERR_FILENO && fcntl(c->fd, F_SETFD, FD_CLOEXEC) < 0)) {
-        vser_error("--fd=%d: %s", c->given, strerror(errno));
         return VSER_FAILED;
     }
     /* What was passed to us is not passed on by these */
