@@ -314,7 +314,7 @@ static int take_port(Connect *c)
         vser_error("--fd=%d: not open on a port", c->given);
         return VSER_NO_PORT;
     }
-    /* Also to find out whether it has gone: a port that is silent would block */
+    /* Also to see a port go: a read of a silent port would block */
     if (fcntl(c->fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
         (c->fd > STDERR_FILENO && fcntl(c->fd, F_SETFD, FD_CLOEXEC) < 0)) {
         vser_error("--fd=%d: %s", c->given, strerror(errno));
