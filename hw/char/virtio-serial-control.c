@@ -16,8 +16,9 @@
 #include "hw/virtio/virtio-access.h"
 
 /*
- * What can be owed for a port number. A migration stream has these bits: none
- * of them ever changes, and a new one is appended, whenever it is paid.
+ * What can be owed for a port number. A migration stream has these bits: no
+ * bit ever changes, and a new bit is appended, wherever its event stands in
+ * the order of payment.
  */
 enum {
     OWE_REMOVE  = 1 << 0,
@@ -26,7 +27,7 @@ enum {
     OWE_DESC    = 1 << 3,
     OWE_NAME    = 1 << 4,
     OWE_OPEN    = 1 << 5,
-    /* with OWE_OPEN: before that, that it was closed meanwhile */
+    /* with OWE_OPEN: first a PORT_OPEN that says closed */
     OWE_CLOSE   = 1 << 6,
     OWE_ALL     = 0x7f,
 };
@@ -36,9 +37,9 @@ QEMU_BUILD_BUG_ON(OWE_REMOVE != 0x01 || OWE_ADD != 0x02 ||
 QEMU_BUILD_BUG_ON(OWE_ALL > UINT8_MAX);     /* VirtIOSerialSlot has one byte */
 
 /*
- * In which order it is paid: the driver hears of the old port's end before the
- * new one with its number, of what a port is before its name, and of both
- * before its connection.
+ * The order of payment. PORT_REMOVE of an old port comes before PORT_ADD of the
+ * new port with the same number. PORT_OPEN comes last, after everything that
+ * says what the port is.
  */
 static const uint8_t control_payments[] = {
     OWE_REMOVE,
@@ -50,7 +51,7 @@ static const uint8_t control_payments[] = {
     OWE_OPEN,
 };
 
-/* What is paid next of what is owed, which is something */
+/* The bit of @owed that is paid next; @owed is not 0 */
 static uint8_t control_next_payment(uint8_t owed)
 {
     int i;
@@ -75,7 +76,7 @@ static void control_owe(VirtIOSerial *vser, VirtIOSerialSlot *slot,
     }
 }
 
-/* Whom the next message is about, NULL if nothing is owed */
+/* The port number that the next message is about, NULL if nothing is owed */
 static VirtIOSerialSlot *control_next_owed(VirtIOSerial *vser)
 {
     VirtIOSerialControl *control = &vser->control;
@@ -88,7 +89,7 @@ static VirtIOSerialSlot *control_next_owed(VirtIOSerial *vser)
     return slot;
 }
 
-/* If some of the descriptor of @slot's port was sent, it starts again */
+/* If a part of the descriptor of @slot's port was sent, begin it again */
 static void control_restart_desc(VirtIOSerial *vser, VirtIOSerialSlot *slot)
 {
     if (slot == QSIMPLEQ_FIRST(&vser->control.queue)) {
@@ -131,7 +132,7 @@ void virtio_serial_control_go_on(VirtIOSerial *vser)
 
 void virtio_serial_control_set_running(VirtIOSerial *vser, bool running)
 {
-    /* As virtio_serial_pipe_set_running() does, and for the same reason */
+    /* virtio_serial_pipe_set_running() says why only then */
     if (running && !vser->control.running) {
         qemu_bh_schedule(vser->control.bh);
     }
@@ -153,7 +154,7 @@ void virtio_serial_control_reset(VirtIOSerial *vser)
     QSIMPLEQ_INIT(&control->queue);
 }
 
-/* Is there a driver that can be told of ports? */
+/* Is there a driver that takes control events? */
 static bool control_driver_runs(VirtIOSerial *vser)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(vser);
@@ -196,7 +197,7 @@ void virtio_serial_control_port_ready(VirtIOSerialPort *port)
     if (port->host_connected) {
         bits |= OWE_OPEN;
     }
-    /* It asks, so it knows: see virtio_serial_control_port_known() */
+    /* The driver asks, so it knows: see virtio_serial_control_port_known() */
     slot->told = true;
     slot->ready = true;
     control_owe(port->vser, slot, bits);
@@ -223,7 +224,7 @@ void virtio_serial_control_port_removed(VirtIOSerialPort *port)
     VirtIOSerialSlot *slot = control_slot_of(port);
 
     control_restart_desc(port->vser, slot);
-    /* An older port's end may be owed still; of this one all is settled */
+    /* PORT_REMOVE of an older port may still be owed; nothing else is */
     slot->owed &= OWE_REMOVE;
     if (slot->told) {
         control_owe(port->vser, slot, OWE_REMOVE);
@@ -238,8 +239,8 @@ void virtio_serial_control_port_open(VirtIOSerialPort *port)
     VirtIOSerialSlot *slot = control_slot_of(port);
 
     /*
-     * Before PORT_READY it would come ahead of what the port is, and of a port
-     * that is not plugged yet or no longer there is nothing to tell.
+     * Before PORT_READY, PORT_OPEN would come ahead of the events that say what
+     * the port is. A port that is not plugged yet, or no longer, has no events.
      */
     if (slot->ready && slot->port == port) {
         control_owe(port->vser, slot, OWE_OPEN);
@@ -272,8 +273,8 @@ void virtio_serial_control_loaded(VirtIOSerial *vser)
 bool virtio_serial_control_port_known(VirtIOSerialPort *port)
 {
     /*
-     * A Linux guest that wakes up after the device was reset sends no
-     * DEVICE_READY: it takes it that the ports are those that it knows.
+     * A Linux guest that wakes up after a reset of the device sends no
+     * DEVICE_READY: it assumes that there are the same ports as before.
      */
     if (port->vser->control.device_ready && !control_slot_of(port)->told) {
         trace_virtio_serial_control_not_told(port->id);
@@ -283,8 +284,8 @@ bool virtio_serial_control_port_known(VirtIOSerialPort *port)
 }
 
 /*
- * Write the next message about @slot into @elem, and strike it off. Returns
- * its length in bytes, 0 if @elem can't hold it.
+ * Write the next message about @slot into @elem; the message is no longer owed.
+ * Returns its length in bytes, 0 if @elem can't hold the message.
  */
 static size_t control_write_message(VirtIOSerial *vser, VirtIOSerialSlot *slot,
                                     VirtQueueElement *elem)
@@ -330,7 +331,7 @@ static size_t control_write_message(VirtIOSerial *vser, VirtIOSerialSlot *slot,
         control->desc_offset += len;
         if (control->desc_offset < port->desc.length) {
             value = 0;
-            bit = 0;    /* the rest is owed still */
+            bit = 0;    /* the rest is still owed */
         } else {
             control->desc_offset = 0;
         }
@@ -344,7 +345,7 @@ static size_t control_write_message(VirtIOSerial *vser, VirtIOSerialSlot *slot,
         event = VIRTIO_CONSOLE_PORT_OPEN;
         value = 0;
         if (!port->host_connected) {
-            bit |= OWE_OPEN;    /* this says all */
+            bit |= OWE_OPEN;    /* one event is enough: closed */
         }
         break;
     case OWE_OPEN:
@@ -374,14 +375,14 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
     unsigned int paid = 0, segments = 0;
     bool too_small = false;
 
-    /* A stopped guest's memory stays as it is; set_status() comes back */
+    /* The memory of a stopped guest must not change; set_status() comes back */
     if (!vdev->vm_running || !virtio_queue_ready(vser->c_ivq)) {
         return;
     }
     /*
-     * A buffer can be one of this device's own registers. To return it is to
-     * write there, which can lead back here before the driver has those that
-     * were filled so far. What is owed then is paid by the loop below.
+     * A buffer can be one of this device's own registers. Returning the buffer
+     * writes to the register, and may lead back here before the driver has the
+     * buffers that were filled so far. The loop below pays what is owed then.
      */
     if (vser->control.paying) {
         return;
@@ -451,7 +452,7 @@ static int control_pre_save(void *opaque)
     return 0;
 }
 
-/* What a port number can be owed, by what is there */
+/* What can be owed for the number that @port has; NULL: no port has it */
 static uint8_t control_payable(VirtIOSerialPort *port)
 {
     if (!port) {
@@ -461,7 +462,7 @@ static uint8_t control_payable(VirtIOSerialPort *port)
            (port->desc.length ? OWE_DESC : 0) | (port->name ? OWE_NAME : 0);
 }
 
-/* What follows has as many slots as the source has */
+/* The stream has as many slots as the source has */
 static int control_pre_load(void *opaque)
 {
     VirtIOSerial *vser = opaque;
