@@ -2,14 +2,15 @@
  * virtserialdesc: a virtio-serial port that tells the guest of the others'
  * descriptors
  *
- * For guests whose driver does not know VIRTIO_CONSOLE_F_PORT_DESC: what that
- * one is told over the control queue, a program in the guest reads from this
- * port (docs/specs/virtio-serial-desc.rst). QEMU itself is at the other end.
+ * This port is for guests whose driver does not know
+ * VIRTIO_CONSOLE_F_PORT_DESC. The control queue tells other drivers of
+ * descriptors; here a program in the guest reads the same from this port
+ * (docs/specs/virtio-serial-desc.rst). QEMU itself is at the other end.
  *
- * What the reader is to hear is state, not a queue of records: which port
- * numbers it was told of, and which of them have changed since. A record is
- * made when there is room for it in the guest's buffers, so it is never out of
- * date, and a reader that is slow or absent costs nothing.
+ * The port keeps state, not a queue of records: which port numbers the reader
+ * was told of, and which of these have changed since. A record is made when the
+ * guest's buffers have room for it. So a record is never out of date, and a
+ * slow or absent reader costs nothing.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -38,13 +39,13 @@ OBJECT_DECLARE_TYPE(VirtSerialDesc, VirtSerialDescClass,
 #define RECORD_HEADER       (sizeof(struct virtio_console_control) + \
                              sizeof(struct virtio_console_port_desc))
 
-/* Bytes that are written at a time; the last record may be longer */
+/* Bytes that are written at a time; the last record may go beyond */
 #define CHUNK               4096
 
-/* How many times in a turn of the main loop */
+/* How many chunks are written in a turn of the main loop */
 #define TURN_CHUNKS         4
 
-/* Less than a chunk, then the longest record */
+/* Pending bytes: less than a chunk, then the longest record */
 #define PENDING_MAX         (CHUNK + RECORD_HEADER + VIRTIO_SERIAL_DESC_MAX)
 
 struct VirtSerialDesc {
@@ -54,22 +55,22 @@ struct VirtSerialDesc {
 
     /* virtserialdesc_tell() is at work */
     bool telling;
-    /* and goes on in this one where a turn of the main loop has ended */
+    /* calls virtserialdesc_tell() in a later turn of the main loop */
     QEMUBH *bh;
-    /* The guest has it open; the rest is about this opening */
+    /* The guest has the port open; the fields below are about this opening */
     bool open;
     /*
-     * The port number whose turn it is in the snapshot. Behind the last one
-     * are its end, and then the time in which changes are told.
+     * The next port number of the snapshot. After the last number, the next
+     * record is the end of the snapshot; beyond that, only changes are told.
      */
     uint32_t cursor;
-    /* A bit for each port number: the reader knows of a port that has it */
+    /* A bit for each port number: the reader knows a port of that number */
     unsigned long *told;
-    /* and: a port below the cursor came or went since */
+    /* A bit for each port number below the cursor: a port came or went since */
     unsigned long *changed;
     /*
-     * Of the records that were begun, what the guest has had no buffers for:
-     * less than one, as long as the guest takes none of its buffers back
+     * Bytes of records that were begun, for which the guest had no buffers:
+     * less than one record, unless the guest takes buffers back
      */
     GByteArray *pending;
 };
@@ -126,7 +127,7 @@ static void virtserialdesc_add_desc(VirtSerialDesc *vsd, uint32_t id,
     }
 }
 
-/* Tell of number @id as it is now, if there is something to tell */
+/* Add the record of port number @id as it is now, if a record is due */
 static void virtserialdesc_add_port(VirtSerialDesc *vsd, uint32_t id)
 {
     VirtIOSerialPort *port = virtserialdesc_described_port(vsd, id);
@@ -137,7 +138,7 @@ static void virtserialdesc_add_port(VirtSerialDesc *vsd, uint32_t id)
     }
 }
 
-/* Add the next record to what is pending; false if the reader is up to date */
+/* Add the next record to the pending bytes; false if no record is due */
 static bool virtserialdesc_add_record(VirtSerialDesc *vsd)
 {
     uint32_t id, max = virtserialdesc_max_ports(vsd);
@@ -157,8 +158,9 @@ static bool virtserialdesc_add_record(VirtSerialDesc *vsd)
         return false;
     }
     /*
-     * The end of the port that was, then what has its number now: two records,
-     * as that may change before there is room for the second one
+     * First a record that the old port went, then a record of the port that has
+     * the number now. Each takes a call of its own: the port may change before
+     * there is room for the second record.
      */
     if (test_and_clear_bit(id, vsd->told)) {
         virtserialdesc_add_header(vsd, id, VIRTIO_CONSOLE_PORT_REMOVE);
@@ -169,17 +171,16 @@ static bool virtserialdesc_add_record(VirtSerialDesc *vsd)
     return true;
 }
 
-/* A stopped guest's memory stays as it is; enable_backend() comes back */
+/* The memory of a stopped guest must not change; enable_backend() comes back */
 static bool virtserialdesc_can_tell(VirtSerialDesc *vsd)
 {
     return vsd->open && VIRTIO_DEVICE(vsd->parent_obj.vser)->vm_running;
 }
 
 /*
- * Tell the reader what there is room for in its buffers.
- *
- * A buffer can be one of this device's own registers. To return it is to write
- * there, which can reset the device or close the port, and leads back here.
+ * Write records, as many as the reader's buffers have room for. A buffer can
+ * be one of this device's own registers. Returning the buffer writes to the
+ * register, which can reset the device or close the port, and leads back here.
  */
 static void virtserialdesc_tell(VirtSerialDesc *vsd)
 {
@@ -198,7 +199,7 @@ static void virtserialdesc_tell(VirtSerialDesc *vsd)
             break;
         }
         while (vsd->pending->len < room && virtserialdesc_add_record(vsd)) {
-            /* as many as there is room for */
+            /* as many bytes as there is room for */
         }
         written = virtio_serial_write(port, vsd->pending->data,
                                       vsd->pending->len);
@@ -206,7 +207,7 @@ static void virtserialdesc_tell(VirtSerialDesc *vsd)
         if (!written) {
             break;
         }
-        /* If the port was closed meanwhile, nothing is left to be removed */
+        /* If the port was closed meanwhile, pending is empty already */
         g_byte_array_remove_range(vsd->pending, 0,
                                   MIN(written, vsd->pending->len));
     }
@@ -223,7 +224,7 @@ void virtserialdesc_port_changed(VirtIOSerial *vser, uint32_t id)
     VirtSerialDesc *vsd;
 
     QLIST_FOREACH(vsd, &all_virtserialdesc, next) {
-        /* The snapshot will come to the others, and tell of what is there */
+        /* From the cursor on, the snapshot will say what is there */
         if (vsd->parent_obj.vser == vser && vsd->open && id < vsd->cursor) {
             set_bit(id, vsd->changed);
             virtserialdesc_tell(vsd);
@@ -246,7 +247,7 @@ bool virtserialdesc_exists(VirtIOSerial *vser)
 /* ------------------------------------------------------------------ */
 /* The port */
 
-/* Also called after migration, with what is so already */
+/* Also called after migration, with the present state */
 static void virtserialdesc_set_guest_connected(VirtIOSerialPort *port,
                                                int guest_connected)
 {
@@ -273,14 +274,14 @@ static void virtserialdesc_enable_backend(VirtIOSerialPort *port, bool enable)
     virtserialdesc_tell(VIRTSERIALDESC(port));
 }
 
-/* Nothing is asked of it */
+/* The guest's bytes are discarded */
 static ssize_t virtserialdesc_have_data(VirtIOSerialPort *port,
                                         const struct iovec *iov, size_t niov)
 {
     return iov_size(iov, niov);
 }
 
-/* Before a port makes a descriptor of its properties, and reads files for it */
+/* Called before the port makes a descriptor, for which it may read a file */
 static void virtserialdesc_device_realize(DeviceState *dev, Error **errp)
 {
     VirtIOSerialDescProps *props = VIRTIO_SERIAL_PORT(dev)->desc.props;
@@ -383,9 +384,9 @@ type_init(virtserialdesc_register_types)
 /* Migration */
 
 /*
- * The state is in the controller's section, by port numbers: a section of the
- * port's own would be found by the order in which such ports were made, which
- * is another one where they are unplugged and plugged.
+ * The state is in the controller's section, by port numbers. The destination
+ * would find a section of the port itself by the order in which such ports
+ * were made, and this order changes when ports are unplugged and plugged.
  */
 
 static bool virtserialdesc_needed(void *opaque)
@@ -400,7 +401,7 @@ static bool virtserialdesc_needed(void *opaque)
     return false;
 }
 
-/* Bits of @map, a byte for each */
+/* The bits of @map, one byte for each bit */
 static void virtserialdesc_put_map(QEMUFile *f, const unsigned long *map,
                                    uint32_t bits)
 {
@@ -426,8 +427,8 @@ static void virtserialdesc_get_map(QEMUFile *f, unsigned long *map,
 }
 
 /*
- * How many port numbers there are, which is the size of what follows; number
- * and state of each port that is open; then the number of none
+ * First the number of port numbers, which is the size of the maps. Then number
+ * and state of each open port. Then a number that no port has.
  */
 static int virtserialdesc_put_open(QEMUFile *f, void *pv, size_t size,
                                    const VMStateField *field,

@@ -2,8 +2,8 @@
  * The codec of the USB descriptors of virtio-serial ports
  *
  * A port can carry the descriptors of a USB device: one blob that says vendor,
- * product, serial number and interface. The codec builds such a blob from
- * texts, checks one that came from anywhere, and says what is in it.
+ * product, serial number and interface. The codec builds a blob from texts,
+ * checks a blob from any source, and says what is in a blob.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -14,7 +14,7 @@
 #define QEMU_VIRTIO_SERIAL_DESC_CODEC_H
 
 /*
- * Nothing of QEMU is named below: guest tools, fuzzers and unit tests are
+ * This header names nothing of QEMU: guest tools, fuzzers and unit tests are
  * compiled with this header and with hw/char/virtio-serial-desc-codec.c alone.
  */
 #include <stdbool.h>
@@ -23,11 +23,10 @@
 #include "hw/virtio/virtio-serial-desc-wire.h"
 
 /*
- * hw/usb/desc.c is not used here: it serialises tables that the compiler knows
- * for USBDevice, cannot check or walk a blob that came from elsewhere, writes
- * strings of Latin-1 only, and is absent from a QEMU without USB and from every
- * program that is not QEMU. This codec has the bytes that it produces checked
- * against dumps of devices that hw/usb/desc.c serialises (tests/unit).
+ * hw/usb/desc.c is not used here. It serialises constant tables for USBDevice,
+ * can't check or walk a blob from elsewhere, writes strings of Latin-1 only,
+ * and is absent from a QEMU without USB and from other programs. tests/unit
+ * compares the codec's bytes with dumps of devices of hw/usb/desc.c.
  *
  * A well-formed blob is, with no byte before, between or after:
  * 1. a device descriptor (USB 2.0, 9.6.1);
@@ -35,20 +34,20 @@
  *    wTotalLength bytes that belong to it: at least one interface, as many of
  *    them as bNumInterfaces says, each with bNumEndpoints endpoints;
  * 3. string descriptors (9.6.7): index 0, then one for each index that 1 and 2
- *    use, ascending. Where no index is used, index 0 may be absent.
+ *    use, ascending. If no index is used, index 0 may be absent.
  * An index is used if it is not 0 and stands in a device, configuration,
  * interface or interface association descriptor, or in a Country Selection or
  * Ethernet Networking functional descriptor (CDC 1.1, 5.2.3).
  */
 
-/* What is wrong, as one line of UTF-8 without control characters */
+/* A message, as one line of UTF-8 without control characters */
 typedef struct VirtIOSerialDescError {
     char text[384];
 } VirtIOSerialDescError;
 
 /*
- * The properties of a port that describe it. The strings have their indices in
- * this order.
+ * The properties that describe a port. The string descriptors have their
+ * indices in this order.
  */
 typedef enum VirtIOSerialDescProp {
     VIRTIO_SERIAL_DESC_IDS,
@@ -65,7 +64,7 @@ typedef enum VirtIOSerialDescProp {
 typedef enum VirtIOSerialDescKind {
     VIRTIO_SERIAL_DESC_KIND_NUMBERS,
     VIRTIO_SERIAL_DESC_KIND_STRING,     /* it becomes a string descriptor */
-    VIRTIO_SERIAL_DESC_KIND_FILE,       /* of it the blob is read */
+    VIRTIO_SERIAL_DESC_KIND_FILE,       /* the name of a file with the blob */
 } VirtIOSerialDescKind;
 
 /* A property's name on the command line, its kind, and one line of help */
@@ -97,9 +96,9 @@ typedef struct VirtIOSerialDescProps {
  * @err: filled on failure
  *
  * Check which properties are given together: the others need "desc", and
- * "desc-file" excludes every other. The values are not looked at.
+ * "desc-file" excludes all others. The values are not checked.
  *
- * Returns: whether they go together.
+ * Returns: whether the properties go together.
  */
 bool virtio_serial_desc_props_check(const VirtIOSerialDescProps *props,
                                     VirtIOSerialDescError *err);
@@ -123,8 +122,8 @@ size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
  * @length: how many
  * @err: filled on failure with the rule that is broken and the offset
  *
- * Returns: whether this is a well-formed blob (see above). Everything below
- * takes well-formed blobs only.
+ * Returns: whether this is a well-formed blob (see above). The functions below
+ * take well-formed blobs only, if they do not say otherwise.
  */
 bool virtio_serial_desc_check(const uint8_t *blob, size_t length,
                               VirtIOSerialDescError *err);
@@ -133,8 +132,8 @@ bool virtio_serial_desc_check(const uint8_t *blob, size_t length,
  * virtio_serial_desc_used_strings:
  * @blob: bytes from anywhere, which may end where the strings begin
  * @length: how many
- * @used: filled with the string indices that are used, and with whether index 0
- *        is to be there or something is in its place
+ * @used: filled: the used string indices; for index 0, whether its descriptor
+ *        has to be there or bytes are in its place
  * @err: filled on failure with the rule that is broken and the offset
  *
  * Returns: whether parts 1 and 2 are well-formed.
@@ -164,7 +163,7 @@ typedef struct VirtIOSerialDescInfo {
 void virtio_serial_desc_info(const uint8_t *blob, size_t length,
                              VirtIOSerialDescInfo *info);
 
-/* A string descriptor of 126 units in UTF-8, with its NUL, in bytes */
+/* The bytes of a string descriptor of 126 units in UTF-8, with the NUL */
 #define VIRTIO_SERIAL_DESC_STRING_SIZE  (126 * 3 + 1)
 
 /**
@@ -185,28 +184,28 @@ const uint8_t *virtio_serial_desc_find_string(const uint8_t *blob,
  * @index: of the string; 0 is no string, as in the descriptors
  * @dest: VIRTIO_SERIAL_DESC_STRING_SIZE bytes of the caller's
  *
- * Decode a string descriptor into NUL-terminated UTF-8. What has no place in
- * it (an unpaired surrogate, U+0000) becomes U+FFFD.
+ * Decode a string descriptor into NUL-terminated UTF-8. An unpaired surrogate
+ * and U+0000 become U+FFFD.
  *
- * Returns: the length in bytes without the NUL; 0 and an empty @dest where
- * there is no such string.
+ * Returns: the length in bytes without the NUL; 0 and an empty @dest if there
+ * is no such string.
  */
 size_t virtio_serial_desc_string(const uint8_t *blob, size_t length,
                                  uint8_t index, char *dest);
 
 /**
  * virtio_serial_desc_utf8_next:
- * @p: a character of UTF-8, which a NUL follows sooner or later; moved on
+ * @p: a character of a NUL-terminated string of UTF-8; moved on
  *
- * Returns: the code point, or -1 for what RFC 3629 does not allow; @p then
- * stands where it was.
+ * Returns: the code point, or -1 for bytes that RFC 3629 does not allow; @p is
+ * not moved then.
  */
 int32_t virtio_serial_desc_utf8_next(const char **p);
 
 /*
- * Bytes of a name, with its NUL. It has to get to the driver whole, or two
- * ports could have one name: with the 8 bytes of the event's header that is
- * 128, as small as some driver's control buffers are.
+ * Bytes of a name, with its NUL. A name has to get to the driver whole, or two
+ * ports could have one name. Name and event header (8 bytes) are 128 bytes
+ * together, the size of some drivers' control buffers.
  */
 #define VIRTIO_SERIAL_DESC_NAME_SIZE    120
 
@@ -218,10 +217,10 @@ int32_t virtio_serial_desc_utf8_next(const char **p);
  * @dest: VIRTIO_SERIAL_DESC_NAME_SIZE bytes of the caller's
  *
  * Derive a port's name: the USB modalias of the first interface, '#' and the
- * serial number where there is one, '#' and @number unless that is 0. In the
- * serial number every control character, and every one that udev does not let
- * into a link's name, is replaced by '_', and it is cut, between characters, to
- * what fits.
+ * serial number if there is one, '#' and @number unless @number is 0. In the
+ * serial number '_' replaces every control character, and every character that
+ * udev does not let into a link's name. The serial number is cut to fit,
+ * between two characters.
  */
 void virtio_serial_desc_name(const uint8_t *blob, size_t length,
                              unsigned int number, char *dest);

@@ -1,9 +1,9 @@
 /*
  * The byte pipe of a virtio-serial port, without copies
  *
- * To the host: what the ring holds goes to the backend in one call, straight
- * from guest memory. To the guest: the backend is lent the guest's buffers and
- * reads into them.
+ * To the host: the bytes in the ring go to the backend in one call, straight
+ * from guest memory. To the guest: the port lends the guest's buffers to the
+ * backend, and the backend reads into the buffers.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -20,15 +20,15 @@ typedef struct VirtIOSerialPort VirtIOSerialPort;
 typedef struct VirtIOSerialLent VirtIOSerialLent;
 
 typedef struct VirtIOSerialPipe {
-    /* Counters, in bytes; copied counts both ways */
+    /* Counters, in bytes; copied counts both directions */
     uint64_t to_guest, to_host, copied;
-    /* How many bytes are worth preparing at a time */
+    /* How many bytes to prepare at a time, in each direction */
     size_t lend_goal, send_goal;
-    /* The ring came with a migration, for a host that is not here yet */
+    /* The ring came with a migration, and its host is not connected yet */
     bool waits;
-    /* The host went while the machine was stopped; the ring is lost */
+    /* The host went while the machine was stopped: discard the ring */
     bool lost;
-    /* How many of the next bytes were handed over and refused */
+    /* How many of the next bytes have_data() has refused already */
     size_t refused;
     /* The machine ran at the last virtio_serial_pipe_set_running() */
     bool running;
@@ -47,16 +47,16 @@ void virtio_serial_pipe_init(VirtIOSerialPort *port);
  * @port: its output queue is ready
  *
  * Hand the guest's bytes to the port's have_data(), until the ring is empty or
- * the port is throttled. If the host is not there, give the buffers back. The
+ * the port is throttled. If the host is absent, give the buffers back. An
  * element that was begun and not finished is port->elem, from port->iov_idx and
- * iov_offset on; all elements after it are in the ring. What is too much for a
- * turn of the main loop is done in later turns, by port->bh.
+ * iov_offset on; all later elements are in the ring. Work that is too much for
+ * one turn of the main loop is done in later turns, by port->bh.
  */
 void virtio_serial_pipe_send(VirtIOSerialPort *port);
 
 /*
- * The host has gone: give the guest back all buffers of the ring, and the one
- * that was begun.
+ * The host has gone: give the guest back all buffers of the ring, and the
+ * buffer that was begun.
  */
 void virtio_serial_pipe_discard(VirtIOSerialPort *port);
 
@@ -67,8 +67,9 @@ void virtio_serial_pipe_reset(VirtIOSerialPort *port);
  * virtio_serial_pipe_has_room:
  * @port: its input queue is ready
  *
- * Call this before waiting for a buffer of the guest. The guest notifies of a
- * buffer that it adds only if it is the first one after this returned false.
+ * Call this function before waiting for a buffer of the guest. The guest
+ * notifies only of the first buffer that it adds after the function has
+ * returned false.
  *
  * Returns: whether the guest has a buffer to be filled.
  */
@@ -79,9 +80,9 @@ bool virtio_serial_pipe_has_room(VirtIOSerialPort *port);
  * @port: a port
  * @running: whether the machine runs
  *
- * Call this at each change. A machine that stops may go on in another QEMU,
- * which expects a notification of each buffer: ask the guest for it. When the
- * machine goes on, send what is in the ring.
+ * Call this function at each change. A machine that stops may go on in another
+ * QEMU, which expects a notification of each buffer: ask the guest for
+ * notifications. When the machine goes on, send what is in the ring.
  */
 void virtio_serial_pipe_set_running(VirtIOSerialPort *port, bool running);
 
@@ -93,7 +94,7 @@ void virtio_serial_pipe_set_running(VirtIOSerialPort *port, bool running);
  *
  * Copy bytes to the guest, for a caller that has them in a buffer already.
  *
- * Returns: how many there was room for.
+ * Returns: how many bytes there was room for.
  */
 size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
                                 size_t size);
@@ -101,16 +102,16 @@ size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
 /**
  * virtio_serial_lend:
  * @port: a port
- * @iov: filled with buffers of the guest's
- * @max: how many there is room for, at least 1
+ * @iov: filled with the guest's buffers
+ * @max: how many entries @iov has room for, at least 1
  *
  * Lend memory that the guest wants to have filled: about as many bytes as the
- * backend used the last time, and more if it used all of them. The caller must
- * give the memory back (virtio_serial_give_back()) before anything else happens
- * to the port.
+ * backend used the last time, and more if the backend used all of them. The
+ * caller must give the memory back (virtio_serial_give_back()) before anything
+ * else happens to the port.
  *
  * Returns: how many entries of @iov are filled. 0 if the guest has no buffer or
- * the port is not open at both ends; then nothing is to be given back.
+ * the port is not open at both ends; then don't call virtio_serial_give_back().
  */
 size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
                           size_t max);

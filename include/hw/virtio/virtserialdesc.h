@@ -18,8 +18,8 @@ typedef struct VirtIOSerial VirtIOSerial;
 
 /*
  * A port with number @id of @vser came or went. Readers are told before the
- * driver hears of the port over the control queue. So a guest with a fast
- * reader knows a port before the port appears.
+ * control queue tells the driver. So a guest with a fast reader knows the
+ * descriptor before the port appears.
  */
 void virtserialdesc_port_changed(VirtIOSerial *vser, uint32_t id);
 
