@@ -1,8 +1,8 @@
 /*
  * The commands of vser
  *
- * Each gets its own name as argv[0], parses its options with getopt_long() and
- * returns the exit code (util.h).
+ * A command gets its own name as argv[0], parses its options with getopt_long()
+ * and returns the exit code (util.h).
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *

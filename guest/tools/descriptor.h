@@ -1,9 +1,9 @@
 /*
- * Descriptors as data: where a field is, and how to go from one to the next
+ * Descriptors as data: the place of a field, and the next descriptor
  *
- * Layouts are the kernel's: struct usb_interface_descriptor and its like have
- * the names of the USB specification. Nothing is cast to them, they only say
- * where a field is.
+ * The kernel's headers have the layouts: struct usb_interface_descriptor and
+ * others, with the names of the USB specification. The structures only say
+ * where a field is; no pointer is cast to a structure.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -17,12 +17,12 @@
 #include <linux/usb/ch9.h>
 #include "util.h"
 
-/* Where a field is, in bytes: what begins a row of a table of fields */
+/* The offset and the size of a field, which begin a row of a table of fields */
 #define DESC_AT(type, field) \
     .offset = offsetof(struct type, field), \
     .size = sizeof(((struct type *)NULL)->field)
 
-/* The number that the descriptor at @p has in a field */
+/* The number in a field of the descriptor at @p */
 #define desc_get(p, type, field) \
     get_le((p) + offsetof(struct type, field), \
            sizeof(((struct type *)NULL)->field))
@@ -37,7 +37,10 @@ static inline uint8_t desc_type(const uint8_t *p)
     return desc_get(p, usb_descriptor_header, bDescriptorType);
 }
 
-/* Of a functional descriptor of a communications interface, if @p is long */
+/*
+ * The subtype of a functional descriptor of a communications interface. @p must
+ * have at least 3 bytes.
+ */
 static inline uint8_t desc_subtype(const uint8_t *p)
 {
     return desc_get(p, usb_cdc_header_desc, bDescriptorSubType);
@@ -46,7 +49,7 @@ static inline uint8_t desc_subtype(const uint8_t *p)
 /**
  * desc_next:
  * @p: a descriptor in a well-formed blob
- * @end: where the last one of those ends that are walked
+ * @end: the end of the descriptors that are walked
  *
  * Returns: the descriptor behind @p; NULL if @p is the last one.
  */
@@ -56,7 +59,7 @@ static inline const uint8_t *desc_next(const uint8_t *p, const uint8_t *end)
     return p < end ? p : NULL;
 }
 
-/* Where the descriptors end that belong to the configuration at @config */
+/* The end of the descriptors that belong to the configuration at @config */
 static inline const uint8_t *desc_config_end(const uint8_t *config)
 {
     return config + desc_get(config, usb_config_descriptor, wTotalLength);

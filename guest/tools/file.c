@@ -21,7 +21,7 @@ ssize_t file_read(const char *path, void *dest, size_t max)
     if (fd < 0) {
         return -1;
     }
-    /* Once dest is full there must be no byte more */
+    /* When dest is full, one more byte means that the file is too long */
     do {
         char more;
 

@@ -25,8 +25,8 @@ ssize_t file_read(const char *path, void *dest, size_t max);
 /**
  * file_read_line:
  * @path: of the file
- * @dest: of @size bytes; filled with what is before the last newline, a NUL
- *        behind it
+ * @dest: of @size bytes; filled with the text, without a newline at the end,
+ *        and a NUL
  *
  * Returns: as file_read().
  */

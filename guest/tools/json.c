@@ -1,5 +1,5 @@
 /*
- * JSON on its way out
+ * A writer of indented JSON
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *

@@ -20,7 +20,7 @@ static const char *hwdb_get(const char *modalias, const char *key)
     struct udev_list_entry *entry;
 
     if (!opened) {
-        /* The argument has had no use since libudev became systemd's */
+        /* systemd's libudev does not use the argument */
         hwdb = udev_hwdb_new(NULL);
         opened = true;
     }
@@ -57,7 +57,7 @@ const char *names_product(uint16_t idVendor, uint16_t idProduct)
     return hwdb_get(modalias, "ID_MODEL_FROM_DATABASE");
 }
 
-/* -1 stands for a class's or a subclass's own name */
+/* With -1, the name is for the whole class, or the whole subclass */
 static const struct {
     int class, subclass, protocol;
     const char *name;

@@ -14,8 +14,8 @@
 /**
  * names_vendor, names_product:
  *
- * Returns: what the system's hwdb calls them, valid until the next call of
- * either; NULL if it does not know or vser was built without libudev.
+ * Returns: the name in the system's hwdb, valid until the next call of either
+ * function; NULL if hwdb has no name, or vser was built without libudev.
  */
 const char *names_vendor(uint16_t idVendor);
 const char *names_product(uint16_t idVendor, uint16_t idProduct);
@@ -23,8 +23,8 @@ const char *names_product(uint16_t idVendor, uint16_t idProduct);
 /**
  * names_class, names_subclass, names_protocol:
  *
- * Returns: what lsusb calls these; empty for one that it has no name for or
- * that no port is likely to have.
+ * Returns: the name that lsusb has; "" if lsusb has no name, or if the class is
+ * one that hardly any port has.
  */
 const char *names_class(uint8_t class);
 const char *names_subclass(uint8_t class, uint8_t subclass);

@@ -1,8 +1,8 @@
 /*
- * Where things are in a guest
+ * Paths in a guest
  *
- * Tests build the programs a second time with trees of their own: what udev
- * runs as root takes no path from its environment.
+ * Tests build the programs a second time, with other paths. A program that udev
+ * runs as root must not take a path from its environment.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -20,12 +20,12 @@
 #define VSER_DEV "/dev"
 #endif
 
-/* Of "vser daemon": a file for each port, with its blob (store.h) */
+/* The store of "vser daemon": a file for each port, with its blob (store.h) */
 #ifndef VSER_STORE
 #define VSER_STORE "/run/virtio-serial-desc"
 #endif
 
-/* The module's first controller, which speaks for all of them */
+/* The first controller of vhci_hcd; its files are about all controllers */
 #ifndef VSER_VHCI
 #define VSER_VHCI "/sys/devices/platform/vhci_hcd.0"
 #endif

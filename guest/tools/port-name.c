@@ -1,5 +1,5 @@
 /*
- * Names of ports, and which port it is that has one
+ * Names of ports, and the instance that has a name now
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -15,7 +15,7 @@
 #include "paths.h"
 #include "port-name.h"
 
-/* A decimal number at *@p, as the kernel prints it; steps over it */
+/* Read a decimal number at *@p, as the kernel prints it, and move *@p on */
 static bool parse_number(const char **p, unsigned int *number)
 {
     char *end;
@@ -55,8 +55,8 @@ uint64_t port_instance(const char *name)
 }
 
 /*
- * The number of @name's device, as sysfs has it. Only a directory that is not
- * the kernel's has none; then it is that of @fd.
+ * The device number of port @name in sysfs. Only a test's directory may lack
+ * the number; then it is the number of @fd.
  */
 static dev_t device_number(const char *name, const struct stat *fd)
 {
@@ -87,8 +87,9 @@ int port_name_open(const char *name, uint64_t instance, int flags)
         return -1;
     }
     /*
-     * A port has its name from before its node is there until that has gone:
-     * what has been opened is the port's if the port is still there.
+     * A port has its name before its node is there, and until the node has
+     * gone. So the node that was opened is the port's node if the same port is
+     * still there.
      */
     if (!instance || fstat(fd, &st) < 0 ||
         device_number(name, &st) != st.st_rdev ||
@@ -142,7 +143,7 @@ char **port_names(size_t *count)
 
     *count = 0;
     if (!dir) {
-        /* No driver, no ports */
+        /* Without the directory there is no driver, and there are no ports */
         if (errno != ENOENT) {
             vser_error("%s: %s", VSER_SYSFS, strerror(errno));
         }

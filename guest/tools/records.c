@@ -26,7 +26,7 @@ malformed(VirtIOSerialDescError *err, const char *fmt, ...)
     return RECORD_MALFORMED;
 }
 
-/* What the control message alone says */
+/* Check the control message, and fill @record with what it says */
 static RecordType check_control(const uint8_t *p, Record *record,
                                 VirtIOSerialDescError *err)
 {
@@ -52,7 +52,7 @@ static RecordType check_control(const uint8_t *p, Record *record,
     return record->id == VIRTSERIALDESC_END ? RECORD_END : RECORD_DESC;
 }
 
-/* and what the blob's length and offset say; DESC or END stays what it is */
+/* Check the blob's length and offset. @type is DESC or END, and is returned */
 static RecordType check_desc(const uint8_t *p, RecordType type, Record *record,
                              VirtIOSerialDescError *err)
 {

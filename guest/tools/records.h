@@ -16,12 +16,12 @@ typedef enum RecordType {
     RECORD_DESC,            /* a port has this blob */
     RECORD_GONE,            /* a port is gone */
     RECORD_END,             /* the snapshot is complete */
-    RECORD_MALFORMED,       /* no record; only records_reset() helps */
+    RECORD_MALFORMED,       /* no record: records_reset() must follow */
 } RecordType;
 
 typedef struct Record {
-    uint32_t id;            /* the port, below 2^31; of DESC and GONE */
-    const uint8_t *blob;    /* of DESC: until the next call, and not checked */
+    uint32_t id;            /* the port, below 2^31; for DESC and GONE */
+    const uint8_t *blob;    /* for DESC: valid until the next call; unchecked */
     size_t length;          /* of blob, in bytes */
 } Record;
 
@@ -29,7 +29,7 @@ typedef struct Record {
 #define RECORD_CONTROL_SIZE 8
 #define RECORD_HEADER_SIZE  16
 
-/* The record that is being put together. Zeros are the start. */
+/* The record that is being put together. It starts as zeros. */
 typedef struct Records {
     size_t used;            /* bytes in buffer */
     uint8_t buffer[RECORD_HEADER_SIZE + VIRTIO_SERIAL_DESC_MAX];
@@ -40,12 +40,12 @@ void records_reset(Records *records);
 
 /**
  * records_next:
- * @data: bytes that came; moved behind those that were taken
- * @length: how many there are; lessened by as many
+ * @data: the bytes that came; moved behind the bytes that were taken
+ * @length: how many bytes came; lessened by the number of taken bytes
  * @record: filled if there is a record
- * @err: filled with what is wrong with a malformed one
+ * @err: filled if the record is malformed
  *
- * Take bytes up to the end of a record. All are taken if it is not among them.
+ * Take bytes up to the end of a record, or all bytes if no record ends there.
  */
 RecordType records_next(Records *records, const uint8_t **data, size_t *length,
                         Record *record, VirtIOSerialDescError *err);

@@ -61,7 +61,7 @@ DIR *store_open(void)
     return dir;
 }
 
-/* Write the new file at @path; false, and errno, if not all of it is there */
+/* Write the new file at @path; false, and errno, if it is not complete */
 static bool write_file(const char *path, const uint8_t *blob, size_t length)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,

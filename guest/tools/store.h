@@ -16,13 +16,13 @@
 #include <sys/types.h>
 
 /*
- * A port's number is used again, and what is known of one port must not be
- * believed of the next. So an entry is about one instance of a port, as
- * port_instance() gives it, and its file is "vport2p7.INSTANCE". Instance 0 is
- * none yet: the host has told of the port before the kernel has it.
+ * A port's number is used again, and the next port with that number must not
+ * get the blob of the old port. So an entry is about one instance of a port
+ * (port_instance()), and its file is "vport2p7.INSTANCE". Instance 0 means: the
+ * host has told of the port, but the kernel does not have the port yet.
  *
- * All take a port's name, "vport2p7", and nothing else for @name. An update
- * leaves one file for each port, if it is not cut off.
+ * @name is always a port's name, "vport2p7". An update that is not interrupted
+ * leaves one file for each port.
  */
 
 /**
@@ -35,18 +35,18 @@ void store_path(char *path, const char *name, uint64_t instance);
  * store_get:
  * @blob: VIRTIO_SERIAL_DESC_MAX bytes; filled, and not checked
  *
- * Returns: the blob's length; -1 and errno, ENOENT if there is none.
+ * Returns: the blob's length; -1 and errno, ENOENT if there is no such entry.
  */
 ssize_t store_get(const char *name, uint64_t instance, uint8_t *blob);
 
 /**
  * store_put:
- * @old_instance: the instance of which the store has an entry; 0 also for none
+ * @old_instance: the instance whose entry the store has; 0 also for no entry
  * @blob: of @length bytes
  *
- * Have @blob be the port's entry, of no instance yet.
+ * Make @blob the port's entry, with instance 0.
  *
- * Returns: 1, 0 if the entry had it already and stays as it is, -1 and errno.
+ * Returns: 1; 0 if the old entry has the same blob, and stays; -1 and errno.
  */
 int store_put(const char *name, uint64_t old_instance, const uint8_t *blob,
               size_t length);
@@ -54,8 +54,7 @@ int store_put(const char *name, uint64_t old_instance, const uint8_t *blob,
 /**
  * store_move:
  *
- * Have the entry of instance @old be one of instance @new, at once for who
- * reads it.
+ * Make the entry of instance @old the entry of instance @new, in one step.
  *
  * Returns: false after a message.
  */
@@ -72,18 +71,18 @@ int store_remove(const char *name, uint64_t instance);
  * store_name_parse:
  * @file: a file's name in the store's directory
  * @name: PORT_NAME_SIZE bytes, set to the port's name
- * @instance: set to that of the entry
+ * @instance: set to the entry's instance
  *
- * Returns: whether it is the name of an entry.
+ * Returns: whether @file is the name of an entry.
  */
 bool store_name_parse(const char *file, char *name, uint64_t *instance);
 
 /**
  * store_open:
  *
- * Have the store's directory be there.
+ * Open the store's directory, and make it first if it is missing.
  *
- * Returns: it, for closedir(); NULL after a message.
+ * Returns: the directory, for closedir(); NULL after a message.
  */
 DIR *store_open(void);
 

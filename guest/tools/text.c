@@ -6,13 +6,13 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Below util.h, whose messages are printed with this */
+/* Without util.h: the messages of util.h are printed by text_print() */
 #include "text.h"
 #include "hw/virtio/virtio-serial-desc-codec.h"
 
 /*
- * Not mbrtowc(): a static program in an initramfs has no UTF-8 locale, as that
- * comes in files of the C library.
+ * mbrtowc() is no choice: it needs a UTF-8 locale. A static program in an
+ * initramfs lacks the files of the C library that have locales.
  */
 int32_t text_next(const char *text, size_t *size)
 {
@@ -23,7 +23,7 @@ int32_t text_next(const char *text, size_t *size)
     return c;
 }
 
-/* Would a terminal do something else with @c than show it where it stands? */
+/* Does a terminal do more with @c than show it? */
 static bool text_is_control(int32_t c)
 {
     return c < 0x20 || (c >= 0x7f && c < 0xa0) ||

@@ -15,28 +15,29 @@
 
 /**
  * text_next:
- * @text: any bytes, to their NUL, and not the NUL itself
- * @size: set to the character's length in bytes, 1 if there is none
+ * @text: NUL-terminated bytes of any kind, at least one before the NUL
+ * @size: set to the character's length in bytes, 1 if there is no character
  *
  * Returns: the character at @text, -1 if the bytes there are not UTF-8 (RFC
- * 3629). No locale has a say in that.
+ * 3629). The result does not depend on the locale.
  */
 int32_t text_next(const char *text, size_t *size);
 
 /**
  * text_print:
- * @stream: where to
- * @text: any bytes, to their NUL
+ * @stream: the output
+ * @text: NUL-terminated bytes of any kind
  *
- * Print @text for a terminal: bytes of control characters, of those that change
- * the direction of writing and of what is not UTF-8 become "\x" and two digits.
+ * Print @text for a terminal. A byte becomes "\x" and two digits if it is not
+ * UTF-8, or part of a control character, or part of a character that changes
+ * the direction of writing.
  */
 void text_print(FILE *stream, const char *text);
 
 /**
  * text_print_json:
- * @stream: where to
- * @text: any bytes, to their NUL
+ * @stream: the output
+ * @text: NUL-terminated bytes of any kind
  *
  * Print @text as a JSON string with its quotes. A byte that is not UTF-8
  * becomes U+FFFD.

@@ -1,5 +1,5 @@
 /*
- * vser udev-acl: take away a node's access list, for a rule
+ * vser udev-acl: take away the access list of a node, for a udev rule
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *

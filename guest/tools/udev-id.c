@@ -1,11 +1,11 @@
 /*
- * vser udev-id: what udev's usb_id would say of a port, for a rule
+ * vser udev-id: print the properties of udev's usb_id for a port
  *
- * A rule that was written for a USB device is to find the same values here:
+ * A udev rule that was written for a USB device finds the same values here:
  *
  * 1. ID_VENDOR, ID_MODEL    the string of the descriptor, else the number in
- *                           hex; white space and what udev keeps out of names
- *                           becomes '_'
+ *                           hex; white space, and each byte that udev keeps out
+ *                           of names, becomes '_'
  * 2. ID_VENDOR_ENC, ...     the same string with "\x" and two digits instead
  * 3. ID_SERIAL_SHORT        the serial number, treated as in 1; absent if it
  *                           has characters that are not printable ASCII, or a
@@ -14,8 +14,8 @@
  * 5. ID_USB_INTERFACES      class, subclass and protocol of each interface,
  *                           each triple once
  *
- * and ID_USB_... beside ID_..., as new versions of udev have both. What no USB
- * device has begins with VIRTIO_PORT_.
+ * New versions of udev have ID_USB_... beside ID_...; so both are printed. A
+ * property that no USB device has begins with VIRTIO_PORT_.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -29,14 +29,14 @@
 #include "port.h"
 #include "udev-text.h"
 
-/* What usb_id keeps its list of interfaces in */
+/* The size of usb_id's buffer for the list of interfaces */
 #define INTERFACES_SIZE 512
-/* As systemd has it, without the NUL */
+/* systemd's limit for the name of a unit, without the NUL */
 #define UNIT_NAME_MAX   255
 
 /*
- * ":ff0000:0a0000:": each kind of interface once, and as usb_id walks: no
- * further than a descriptor of fewer than 3 bytes or the last 9 bytes.
+ * ":ff0000:0a0000:": each kind of interface once. As usb_id does, stop at a
+ * descriptor of fewer than 3 bytes, and at the last 9 bytes.
  */
 static void interfaces(const Port *port, char dest[INTERFACES_SIZE])
 {
@@ -65,13 +65,13 @@ static void interfaces(const Port *port, char dest[INTERFACES_SIZE])
     }
 }
 
-/* As usb_id has it, twice: "ID_KEY", and "ID_USB_KEY" for new rules */
+/* Print a property of usb_id twice: "ID_KEY", and "ID_USB_KEY" for new rules */
 static void print_property(const char *key, const char *value)
 {
     printf("ID_%s=%s\nID_USB_%s=%s\n", key, value, key, value);
 }
 
-/* VENDOR or MODEL, from its string or else its number */
+/* Print VENDOR or MODEL, from the string or, without a string, the number */
 static void print_name(const Port *port, const char *key, uint8_t index,
                        uint16_t number, char name[UDEV_TEXT_SIZE])
 {
@@ -92,9 +92,9 @@ static void print_name(const Port *port, const char *key, uint8_t index,
 }
 
 /*
- * Is the name of the device unit that systemd would give the link
- * /dev/virtio-ports/by-usb-id/VVVV:PPPP:SERIAL too long for a unit? No unit
- * could be bound to it.
+ * systemd makes a device unit of the link
+ * /dev/virtio-ports/by-usb-id/VVVV:PPPP:SERIAL. Is the unit's name too long for
+ * systemd? Then no other unit can be bound to the device unit.
  */
 static bool unit_is_too_long(const char *serial)
 {
@@ -103,7 +103,7 @@ static bool unit_is_too_long(const char *serial)
     const char *p;
 
     for (p = serial; *p; p++) {
-        /* What systemd does not write as it is becomes "\x2d" */
+        /* systemd writes any other character like "\x2d" */
         length += isalnum((unsigned char)*p) || strchr(":_.", *p) ? 1 : 4;
     }
     return length > UNIT_NAME_MAX;

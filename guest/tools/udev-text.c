@@ -11,8 +11,8 @@
 #include "udev-text.h"
 
 /*
- * How many bytes of the character at @s udev keeps, 0 if it keeps none: letters
- * and digits of ASCII, some signs, and every character above ASCII that is one.
+ * How many bytes of the character at @s udev keeps, or 0. udev keeps letters
+ * and digits of ASCII, some signs, and every valid character above ASCII.
  */
 static size_t kept(const char *s)
 {
@@ -54,7 +54,7 @@ void udev_text_replace(const char *text, char *dest, size_t size)
         size_t keep = kept(q);
 
         if (q[0] == '\\' && q[1] == 'x') {
-            keep = 2;       /* how udev itself escapes */
+            keep = 2;       /* udev's own escapes begin like this */
         }
         if (keep == 0) {
             *q = '_';

@@ -1,5 +1,5 @@
 /*
- * What the kernel says about ports that come, change and go
+ * The kernel's events for ports that come, change and go
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -13,12 +13,12 @@
 #include "port-name.h"
 #include "uevent.h"
 
-/* The multicast group in which the kernel speaks; udev speaks in another */
+/* The multicast group of the kernel's events; udev's events have another one */
 #define GROUP_KERNEL    1
 
 /*
- * Holds the events of hundreds of ports that come at once, where the right to
- * have it is there; where events are lost, that is noticed.
+ * In bytes: enough for the events of hundreds of ports that come at once. A
+ * process without the right to that size gets less. Lost events are noticed.
  */
 #define RECEIVE_BUFFER  (4 << 20)
 
@@ -34,7 +34,7 @@ int uevent_open(void)
     if (fd < 0) {
         return -1;
     }
-    /* Beyond the limit for root only, up to the limit for others */
+    /* Root may go beyond the limit, other users only up to the limit */
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0) {
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
     }
@@ -48,7 +48,7 @@ int uevent_open(void)
     return fd;
 }
 
-/* What @message, of @length bytes, has for @key, NULL if it has nothing */
+/* The value of @key in @message, of @length bytes; NULL if there is no @key */
 static const char *value_of(const char *message, size_t length,
                             const char *key)
 {
@@ -79,7 +79,7 @@ UeventResult uevent_next(int fd, Uevent *event)
             }
             return errno == ENOBUFS ? UEVENT_LOST : UEVENT_NONE;
         }
-        /* Any process may send to this socket; the kernel has number 0 */
+        /* Any process may send to this socket; only the kernel has number 0 */
         if (from.nl_pid != 0) {
             continue;
         }

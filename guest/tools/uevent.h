@@ -1,5 +1,5 @@
 /*
- * What the kernel says about ports that come, change and go
+ * The kernel's events for ports that come, change and go
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -14,26 +14,26 @@
 
 typedef struct Uevent {
     char port[PORT_NAME_SIZE];  /* "vport2p7" */
-    bool removed;               /* else it came, or something of it changed */
+    bool removed;               /* the port went; else it came or changed */
 } Uevent;
 
 typedef enum UeventResult {
-    UEVENT_NONE,            /* none is left for now */
-    UEVENT_PORT,            /* about a port */
-    UEVENT_LOST,            /* some were lost: look at every port */
+    UEVENT_NONE,            /* no event is left for now */
+    UEVENT_PORT,            /* an event for a port */
+    UEVENT_LOST,            /* events were lost: look at every port */
 } UeventResult;
 
 /**
  * uevent_open:
  *
  * Returns: a file descriptor that is readable when there are events; -1 and
- * errno if there can't be one.
+ * errno on failure.
  */
 int uevent_open(void);
 
 /**
  * uevent_next:
- * @fd: of uevent_open()
+ * @fd: from uevent_open()
  * @event: filled for UEVENT_PORT
  */
 UeventResult uevent_next(int fd, Uevent *event);

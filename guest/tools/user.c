@@ -1,5 +1,5 @@
 /*
- * Another user, as whom a program is to run
+ * Run a program as another user
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -14,7 +14,7 @@
 
 #ifdef VSER_STATIC
 
-/* A static program has the C library's modules for users only by chance */
+/* A static program may lack the C library's modules that find users */
 bool user_find(const char *name, User *user)
 {
     (void)user;

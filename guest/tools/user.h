@@ -1,5 +1,5 @@
 /*
- * Another user, as whom a program is to run
+ * Run a program as another user
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -22,10 +22,10 @@ typedef struct User {
 /**
  * user_find:
  * @name: the user's name, not a number
- * @user: filled; it is never freed, and points to @name
+ * @user: filled, never freed; points to @name
  *
- * Returns: false, after a message on stderr, if there is no such user, or it is
- * root.
+ * Returns: false, after a message on stderr, if there is no such user, or if
+ * the user is root.
  */
 bool user_find(const char *name, User *user);
 
@@ -33,11 +33,11 @@ bool user_find(const char *name, User *user);
  * user_become:
  * @user: from user_find()
  *
- * Have this process be that user for good, in that user's groups, with HOME,
+ * Make this process a process of @user for good, with that user's groups, HOME,
  * USER, LOGNAME and SHELL.
  *
- * Returns: false, after a message on stderr, if that can't be. What is changed
- * by then is not undone: the process has to end.
+ * Returns: false, after a message on stderr, on failure. Some of it may be done
+ * then: the process has to end.
  */
 bool user_become(const User *user);
 

@@ -1,6 +1,6 @@
 /*
- * What every file of the tools begins with: the C library's common headers,
- * exit codes, messages, memory, small helpers
+ * Every file of the tools includes this header first: common headers of the C
+ * library, exit codes, messages, memory, small helpers
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -24,19 +24,22 @@
 
 #define ARRAY_SIZE(array)   (sizeof(array) / sizeof((array)[0]))
 
-/* The function takes a format like printf(); parameters count from 1 */
+/*
+ * For a function with a format like printf()'s: the numbers of the format and
+ * of the first value among the parameters, from 1
+ */
 #define PRINTF(string, first) __attribute__((format(printf, string, first)))
 
-/* GLib, which tests use, has one too */
+/* Tests use GLib, which has a MIN too */
 #ifndef MIN
 #define MIN(a, b)           ((a) < (b) ? (a) : (b))
 #endif
 
-/* Besides EXIT_SUCCESS; vser(1) has them too */
+/* The exit codes other than EXIT_SUCCESS; vser(1) lists them too */
 enum {
     VSER_FAILED = 1,        /* the operation failed; a message says how */
     VSER_USAGE = 2,         /* the command line is wrong */
-    VSER_NO_PORT = 3,       /* no port matches, or none did in time */
+    VSER_NO_PORT = 3,       /* no port matches, or no port came in time */
     VSER_AMBIGUOUS = 4,     /* more than one port matches */
     VSER_UNPLUGGED = 5,     /* the port went while it was in use */
 };
@@ -44,14 +47,14 @@ enum {
 /* Print "vser: MESSAGE" and a newline on stderr; control characters escaped. */
 void vser_error(const char *fmt, ...) PRINTF(1, 2);
 
-/* Print what --version does. */
+/* Print the version, for --version. */
 void vser_print_version(void);
 
-/* realloc() and strdup() that end the program where there is no memory */
+/* realloc() and strdup() that end the program if there is no memory */
 void *vser_realloc(void *old, size_t size);
 char *vser_strdup(const char *text);
 
-/* The time on a clock that nobody sets, in ms */
+/* The time of the monotonic clock, in ms */
 int64_t now_ms(void);
 
 /* A little-endian number of 2 bytes at @p */
@@ -60,7 +63,7 @@ static inline uint16_t get_le16(const uint8_t *p)
     return p[0] | p[1] << 8;
 }
 
-/* and one of @size bytes, at most 4 */
+/* A little-endian number of @size bytes at @p, at most 4 */
 static inline uint32_t get_le(const uint8_t *p, size_t size)
 {
     uint32_t value = 0;

@@ -66,7 +66,7 @@ static int run(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0) {
             static char title[32];
 
-            /* What getopt() says begins with this */
+            /* Messages of getopt() begin with argv[0] */
             snprintf(title, sizeof(title), "vser %s", argv[1]);
             argv[1] = title;
             return commands[i].run(argc - 1, argv + 1);
@@ -77,8 +77,9 @@ static int run(int argc, char **argv)
 }
 
 /*
- * What we open must not become stdin, stdout or stderr because the caller has
- * closed that, as with "<&-". To use one of those still fails.
+ * If the caller has closed stdin, stdout or stderr, as with "<&-", the first
+ * file that we open would take its place. So open /dev/null there, in a mode in
+ * which reading stdin, or writing stdout or stderr, still fails.
  */
 static void reserve_standard_files(void)
 {
