@@ -24,7 +24,10 @@ enum {
     DT_CS_INTERFACE     = 0x24,
 };
 
-/* bLength, where it is fixed; an audio endpoint has 9 bytes */
+/*
+ * bLength that we build, and the least that there may be: a later revision of
+ * a descriptor is longer, and a reader takes what it knows (USB 2.0, 9.5)
+ */
 enum {
     LEN_DEVICE          = 18,
     LEN_CONFIGURATION   = 9,
@@ -519,7 +522,7 @@ static const uint8_t *codec_look(const Walk *w, size_t end, const char *what)
     return p;
 }
 
-/* codec_look() for a descriptor of known type and length */
+/* codec_look() for a descriptor of known type, of at least @len bytes */
 static const uint8_t *codec_look_for(const Walk *w, size_t end,
                                      const char *what, uint8_t type,
                                      uint8_t len)
@@ -531,8 +534,8 @@ static const uint8_t *codec_look_for(const Walk *w, size_t end,
                      type);
         return NULL;
     }
-    if (p && p[0] != len) {
-        codec_broken(w, "%s: bLength is %u, not %u", what, p[0], len);
+    if (p && p[0] < len) {
+        codec_broken(w, "%s: bLength is %u, less than %u", what, p[0], len);
         return NULL;
     }
     return p;
@@ -585,9 +588,9 @@ static bool codec_check_interfaces(Walk *w, size_t end, uint8_t bNumInterfaces)
             if (!interface) {
                 return codec_broken(w, "endpoint before any interface");
             }
-            if (p[0] < LEN_ENDPOINT) {
-                return codec_broken(w, "endpoint: bLength is %u, less than %u",
-                                    p[0], LEN_ENDPOINT);
+            if (!codec_look_for(w, end, "endpoint", DT_ENDPOINT,
+                                LEN_ENDPOINT)) {
+                return false;
             }
             endpoints++;
             break;
@@ -630,14 +633,14 @@ static bool codec_check_configuration(Walk *w)
         return false;
     }
     end = w->offset + get_le16(p + 2);
-    if (get_le16(p + 2) < LEN_CONFIGURATION || end > w->length) {
+    if (get_le16(p + 2) < p[0] || end > w->length) {
         return codec_broken(w, "configuration: wTotalLength is %u, not within "
                             "%u and the %zu bytes that are there",
-                            get_le16(p + 2), LEN_CONFIGURATION,
+                            get_le16(p + 2), p[0],
                             w->length - w->offset);
     }
     w->used[p[6]] = true;
-    w->offset += LEN_CONFIGURATION;
+    w->offset += p[0];
     return codec_check_interfaces(w, end, p[4]);
 }
 
@@ -681,7 +684,7 @@ static bool codec_check_descriptors(Walk *w)
     for (i = 14; i <= 16; i++) {
         w->used[p[i]] = true;
     }
-    w->offset += LEN_DEVICE;
+    w->offset += p[0];
 
     for (i = 0; i < p[17]; i++) {
         if (!codec_check_configuration(w)) {
@@ -739,7 +742,7 @@ void virtio_serial_desc_info(const uint8_t *blob, size_t length,
 {
     VirtIOSerialDescError ignored;
     Walk w = { .blob = blob, .length = length, .err = &ignored };
-    const uint8_t *interface = blob + LEN_DEVICE;
+    const uint8_t *interface = blob + blob[0];
 
     codec_check_descriptors(&w);
     while (interface[1] != DT_INTERFACE) {

@@ -273,6 +273,36 @@ static bool agree(const uint8_t *blob, size_t length)
 }
 
 /*
+ * The device descriptor, the first configuration descriptor or what follows it
+ * is a byte longer, and each sum right: well-formed as before (USB 2.0, 9.5)
+ */
+static void longer(const uint8_t *blob, size_t length)
+{
+    uint8_t *copy = malloc(length + 1);
+    bool good = agree(blob, length);
+    size_t i, at = 0;
+
+    for (i = 0; good && i < 3; i++) {
+        size_t end = at + blob[at];
+
+        memcpy(copy, blob, end);
+        copy[end] = 4;
+        memcpy(copy + end + 1, blob + end, length - end);
+        copy[at]++;
+        if (i > 0) {
+            size_t config = blob[0];
+            unsigned int sum = blob[config + 2] + 256 * blob[config + 3] + 1;
+
+            copy[config + 2] = sum & 0xff;
+            copy[config + 3] = sum >> 8;
+        }
+        g_assert_true(agree(copy, length + 1));
+        at = end;
+    }
+    free(copy);
+}
+
+/*
  * Every cut, every byte with other values, every byte left out or doubled, and
  * every byte as if it were the length of something that got or lost one
  */
@@ -310,15 +340,7 @@ static unsigned int damage(const uint8_t *blob, size_t length)
             refused += !agree(copy, length - 1);
         }
     }
-    /* A first configuration descriptor of 10 bytes, its sum still right */
-    memcpy(copy, blob, 18 + 9);
-    copy[18 + 9] = 0;
-    memcpy(copy + 18 + 10, blob + 18 + 9, length - 18 - 9);
-    copy[18] = 10;
-    value = (blob[20] | blob[21] << 8) + 1;
-    copy[20] = value & 0xff;
-    copy[21] = value >> 8;
-    refused += !agree(copy, length + 1);
+    longer(blob, length);
     free(copy);
     return refused;
 }

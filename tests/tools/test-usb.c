@@ -580,6 +580,36 @@ static void test_cdc_requests(void)
     unplug(p);
 }
 
+/* Descriptors longer than chapter 9 says are handed on, and work the same */
+static void test_longer(void)
+{
+    Plugged *p = g_new0(Plugged, 1);
+    uint32_t seqnum;
+    uint8_t got[8];
+
+    port_from_hex(&p->port,
+        "14 01 0002 00 00 00 40 0912 0100 0001 00 00 00 01 09 04"
+        "0b 02 2800 01 03 00 c0 00 05 81"
+        "0c 04 07 00 02 ff 00 00 00 07 05 81"
+        "09 05 82 02 0002 00 04 03" "08 05 02 02 0002 00 ff");
+    plug(p);
+    control(p, "80 06 0001 0000 1200",
+            "14 01 0002 00 00 00 40 0912 0100 0001 00 00 00 01");
+    control(p, "80 06 0001 0000 4000",
+            "14 01 0002 00 00 00 40 0912 0100 0001 00 00 00 01 09 04");
+    control(p, "80 06 0002 0000 0b00", "0b 02 2800 01 03 00 c0 00 05 81");
+    control(p, "80 06 000f 0000 0500", "stall");        /* no BOS */
+    control(p, "00 09 0300 0000 0000", "");
+    control(p, "81 0a 0000 0700 0100", "00");
+    seqnum = submit(p, IN, 2, 0, 8, NULL, NULL);
+    send_all(p->ports[0], "bytes", 5);
+    answered(p, seqnum, IN, 0, 5, got);
+    g_assert_cmpmem(got, 5, "bytes", 5);
+    seqnum = submit(p, OUT, 2, 0, 1, NULL, "x");
+    answered(p, seqnum, OUT, 0, 1, NULL);
+    unplug(p);
+}
+
 static void test_refused(void)
 {
     static const struct {
@@ -1173,6 +1203,7 @@ int main(int argc, char **argv)
     g_test_add_func("/usb/descriptors", test_descriptors);
     g_test_add_func("/usb/standard-requests", test_standard_requests);
     g_test_add_func("/usb/cdc-requests", test_cdc_requests);
+    g_test_add_func("/usb/longer", test_longer);
     g_test_add_func("/usb/refused", test_refused);
     g_test_add_func("/usb/speed", test_speed);
     g_test_add_func("/usb/bytes", test_bytes);

@@ -157,6 +157,20 @@ def acm():
     return bytes(blob)
 
 
+def longer(blob):
+    """The same blob, each descriptor of chapter 9 one byte longer (USB 2.0, 9.5)."""
+    parts = len(Blob(blob).descriptors)
+    out, added = b'', 0
+    for d in split(blob[:parts]):
+        if d[1] in (1, 2, 4, 5, 11):
+            d = bytes([d[0] + 1]) + d[1:] + b'\x09'
+            added += d[1] != 1
+        out += d
+    at = out[0] + 2
+    total = int.from_bytes(out[at:at + 2], 'little') + added
+    return out[:at] + total.to_bytes(2, 'little') + out[at + 2:] + blob[parts:]
+
+
 def expected_json(blob):
     """What is in a blob, as the schema has it."""
     b = Blob(blob)
@@ -285,6 +299,21 @@ class List(ToolsTest):
     def test_verbose(self):
         self.port('vport0p1', acm())
         self.assertEqual(self.vser('list', '-v'), ACM)
+
+    def test_longer_descriptors(self):
+        """What is behind the known fields changes nothing that is shown."""
+        def shown():
+            return [line for line in self.vser('list', '-v').splitlines()
+                    if 'bLength' not in line and 'wTotalLength' not in line]
+
+        self.port('vport0p1', acm())
+        known, ports = shown(), self.json()
+        self.port('vport0p1', longer(acm()))
+        self.assertIn('bLength                19', self.vser('list', '-v'))
+        self.assertEqual(shown(), known)
+        self.assertEqual(self.json()[0].pop('blob'), longer(acm()).hex())
+        self.assertEqual([{**p, 'blob': None} for p in self.json()],
+                         [{**p, 'blob': None} for p in ports])
 
     def test_tree(self):
         self.port('vport0p1', make_blob(**UNKNOWN, serial='A1'))

@@ -732,6 +732,24 @@ static const CheckCase check_cases[] = {
     { "two-configurations",
       BARE("02") CONFIGURATION("1200", "01", "00") BARE_IFACE("00")
       CONFIGURATION("1200", "01", "00") BARE_IFACE("00") LANGID },
+    /* Longer than chapter 9 says; what is behind its fields means nothing */
+    { "longer-device", SIMPLE, AT_DEVICE, 18,
+      "14 01 0002 00 00 00 40 0912 0100 0001 00 00 01 01 02 ff" },
+    { "longer-device-255", SIMPLE, AT_DEVICE, 18,
+      "ff 01 0002 00 00 00 40 0912 0100 0001 00 00 01 01 "
+      X126("04 ") X63("09 ") X16("02 ") X16("02 ") X16("02 ") },
+    { "longer-configuration", SIMPLE, AT_CONFIGURATION, 9,
+      "0b 02 2200 01 01 00 c0 00 09 04 " },
+    { "longer-interface",
+      BARE("01") CONFIGURATION("2300", "01", "00")
+      "0c 04 00 00 02 ff 00 00 00 09 04 07 " BULK_IN BULK_OUT },
+    { "longer-endpoint",
+      BARE("01") CONFIGURATION("2300", "01", "00")
+      IFACE("00", "00", "02", "ff 00 00", "00")
+      "0a 05 81 02 0002 00 00 00 09 " BULK_OUT },
+    { "longer-association",
+      BARE("01") CONFIGURATION("1b00", "01", "00") "09 0b 00 01 ff 00 00 00 07 "
+      BARE_IFACE("00") },
     /* A descriptor that only looks like a functional one names no string */
     { "country-too-short",
       BARE("01") CONFIGURATION("1500", "01", "00") BARE_COMM_IFACE "03 24 07" },
@@ -763,9 +781,12 @@ static const CheckCase check_cases[] = {
     { "device-length-1", SIMPLE, AT_DEVICE, 1, "01",
       "at offset 0: device: bLength is 1, less than 2" },
     { "device-length-17", SIMPLE, AT_DEVICE, 1, "11",
-      "at offset 0: device: bLength is 17, not 18" },
+      "at offset 0: device: bLength is 17, less than 18" },
+    /* It takes the configuration's first byte for its own last one */
     { "device-length-19", SIMPLE, AT_DEVICE, 1, "13",
-      "at offset 0: device: bLength is 19, not 18" },
+      "at offset 19: configuration: bDescriptorType is 20, not 02" },
+    { "device-length-59", SIMPLE, AT_DEVICE, 1, "3b",
+      "at offset 0: device: bLength is 59, but 58 bytes are there" },
     { "device-type", SIMPLE, AT_DEVICE + 1, 1, "02",
       "at offset 0: device: bDescriptorType is 02, not 01" },
     { "byte-before", SIMPLE, 0, 0, "00",
@@ -791,9 +812,13 @@ static const CheckCase check_cases[] = {
     { "configuration-8-bytes", SIMPLE, AT_CONFIGURATION + 8, ALL, "",
       "at offset 18: configuration: bLength is 9, but 8 bytes are there" },
     { "configuration-length-8", SIMPLE, AT_CONFIGURATION, 1, "08",
-      "at offset 18: configuration: bLength is 8, not 9" },
+      "at offset 18: configuration: bLength is 8, less than 9" },
     { "configuration-length-10", SIMPLE, AT_CONFIGURATION, 1, "0a",
-      "at offset 18: configuration: bLength is 10, not 9" },
+      "at offset 32: descriptor in a configuration: bLength is 255, but 18 "
+      "bytes are there" },
+    { "configuration-longer-than-total", SIMPLE, AT_CONFIGURATION, 1, "21",
+      "at offset 18: configuration: wTotalLength is 32, not within 33 and "
+      "the 40 bytes that are there" },
     /* 9.6.4: the configuration of another speed has no place in the blob */
     { "configuration-other-speed", SIMPLE, AT_CONFIGURATION + 1, 1, "07",
       "at offset 18: configuration: bDescriptorType is 07, not 02" },
@@ -845,9 +870,10 @@ static const CheckCase check_cases[] = {
     { "inner-configuration", SIMPLE, AT_BULK_OUT + 1, 1, "02",
       "at offset 43: bDescriptorType 02 has no place in a configuration" },
     { "interface-length-8", SIMPLE, AT_INTERFACE, 1, "08",
-      "at offset 27: interface: bLength is 8, not 9" },
-    { "interface-length-10", SIMPLE, AT_INTERFACE, 1, "0a",
-      "at offset 27: interface: bLength is 10, not 9" },
+      "at offset 27: interface: bLength is 8, less than 9" },
+    { "interface-length-33", SIMPLE, AT_INTERFACE, 1, "21",
+      "at offset 27: descriptor in a configuration: bLength is 33, but 23 "
+      "bytes are there" },
     { "interfaces-0",
       BARE("01") CONFIGURATION("0900", "00", "00"), 0, 0, "",
       "at offset 27: configuration ends here: it has no interface" },
@@ -900,11 +926,7 @@ static const CheckCase check_cases[] = {
     { "association-length-7",
       BARE("01") CONFIGURATION("1900", "01", "00") "07 0b 00 01 ff 00 00"
       BARE_IFACE("00"), 0, 0, "",
-      "at offset 27: interface association: bLength is 7, not 8" },
-    { "association-length-9",
-      BARE("01") CONFIGURATION("1b00", "01", "00") "09 0b 00 01 ff 00 00 00 00"
-      BARE_IFACE("00"), 0, 0, "",
-      "at offset 27: interface association: bLength is 9, not 8" },
+      "at offset 27: interface association: bLength is 7, less than 8" },
 
     /* Every field that names a string; there is no string 2 */
     { "used-iManufacturer", SIMPLE, AT_DEVICE + 14, 1, "02", STRING_2_MISSING },
@@ -1530,6 +1552,116 @@ static void test_fixture(gconstpointer opaque)
     damage(b.data, b.length, !g_test_quick());
 }
 
+/*
+ * tests/unit/fixtures/real-devices.list: parts 1 and 2 of devices that somebody
+ * can buy; part 3 is made up here
+ */
+
+/*
+ * Part 3: string I of the index I, for each index that parts 1 and 2 name. For
+ * what a device of 9.5's "later revision" is: each standard descriptor gets
+ * @more bytes behind its fields.
+ */
+static Blob blob_of_device(const GByteArray *parts, unsigned int more)
+{
+    g_autoptr(GByteArray) blob = g_byte_array_new();
+    uint8_t junk[] = { 9, 4, 0xff };
+    VirtIOSerialDescError err;
+    size_t at, config = 0;
+    bool used[256];
+    unsigned int i;
+
+    g_assert(more <= sizeof(junk));
+    for (at = 0; at < parts->len; at += parts->data[at]) {
+        const uint8_t *d = parts->data + at;
+        bool standard = d[1] == 1 || d[1] == 2 || d[1] == 4 || d[1] == 5 ||
+                        d[1] == 11;
+        size_t start = blob->len;
+
+        config = d[1] == 2 ? start : config;
+        g_byte_array_append(blob, d, d[0]);
+        if (standard && more) {
+            blob->data[start] += more;
+            g_byte_array_append(blob, junk, more);
+            if (config) {
+                uint16_t total = blob->data[config + 2] +
+                                 256 * blob->data[config + 3] + more;
+
+                blob->data[config + 2] = total & 0xff;
+                blob->data[config + 3] = total >> 8;
+            }
+        }
+    }
+    if (!virtio_serial_desc_used_strings(blob->data, blob->len, used, &err)) {
+        g_error("%s", err.text);
+    }
+    for (i = 0; i < 256; i++) {
+        const uint8_t string[] = { 4, 3, i, 4 };
+
+        if (used[i]) {
+            g_byte_array_append(blob, string, sizeof(string));
+        }
+    }
+    return blob_copy(blob->data, blob->len);
+}
+
+static void check_device(const char *ids, const char *hex)
+{
+    g_autoptr(GByteArray) parts = g_byte_array_new();
+    g_autofree char *plain = NULL;
+    g_auto(Blob) bytes = blob_from_hex(hex);
+    unsigned int more;
+
+    g_byte_array_append(parts, bytes.data, bytes.length);
+    for (more = 0; more <= 3; more++) {
+        g_auto(Blob) b = blob_of_device(parts, more);
+        g_autofree char *found = NULL;
+        g_autofree char *name = g_malloc(VIRTIO_SERIAL_DESC_NAME_SIZE);
+        VirtIOSerialDescError err;
+        VirtIOSerialDescInfo info;
+
+        if (!oracle_verify(b.data, b.length, &err)) {
+            g_error("%s, %u bytes more: %s", ids, more, err.text);
+        }
+        virtio_serial_desc_info(b.data, b.length, &info);
+        found = g_strdup_printf("%04x:%04x", info.idVendor, info.idProduct);
+        g_assert_cmpstr(found, ==, ids);
+        if (more == 0) {
+            g_assert_cmpuint(info.strings_offset, ==, parts->len);
+        }
+        virtio_serial_desc_name(b.data, b.length, 0, name);
+        if (plain) {
+            g_assert_cmpstr(name, ==, plain);
+        } else {
+            plain = g_steal_pointer(&name);
+        }
+    }
+}
+
+static void test_real_devices(void)
+{
+    g_autofree char *path = g_test_build_filename(G_TEST_DIST, "fixtures",
+                                                  "real-devices.list", NULL);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+    g_autoptr(GError) error = NULL;
+    unsigned int i, devices = 0;
+
+    g_file_get_contents(path, &text, NULL, &error);
+    g_assert_no_error(error);
+    lines = g_strsplit(text, "\n", -1);
+    for (i = 0; lines[i]; i++) {
+        g_auto(GStrv) words = g_strsplit(lines[i], " ", 2);
+
+        if (lines[i][0] && lines[i][0] != '#') {
+            g_test_message("%s", words[0]);
+            check_device(words[0], words[1]);
+            devices++;
+        }
+    }
+    g_assert_cmpuint(devices, >=, 21);
+}
+
 /* Without fixtures nothing was compared: that is a failure */
 static void test_fixtures_are_there(gconstpointer opaque)
 {
@@ -1557,6 +1689,8 @@ static void add_fixtures(void)
     if (dir) {
         g_dir_close(dir);
     }
+    g_test_add_func("/virtio-serial-desc/fixtures/real-devices",
+                    test_real_devices);
     g_test_add_data_func("/virtio-serial-desc/fixtures/are-there",
                          GINT_TO_POINTER(n), test_fixtures_are_there);
 }

@@ -68,7 +68,7 @@ static bool share_out(Opinion *o)
 {
     int configuration, configurations;
 
-    if (!of_type(o, 0, DEVICE) || piece(o, 0)->at[0] != 18) {
+    if (!of_type(o, 0, DEVICE) || piece(o, 0)->at[0] < 18) {
         return false;
     }
     configurations = piece(o, 0)->at[17];
@@ -81,7 +81,7 @@ static bool share_out(Opinion *o)
             return false;
         }
         start = piece(o, o->strings)->at;
-        if (start[0] != 9) {
+        if (start[0] < 9) {
             return false;
         }
         for (total = start[2] + 256 * start[3]; total > 0; o->strings++) {
@@ -113,13 +113,13 @@ static bool shapes_are_right(const Opinion *o)
             right = first;
             break;
         case INTERFACE:
-            right = p->at[0] == 9;
+            right = p->at[0] >= 9;
             break;
         case ENDPOINT:
             right = p->at[0] >= 7;
             break;
         case ASSOCIATION:
-            right = p->at[0] == 8;
+            right = p->at[0] >= 8;
             break;
         default:
             right = p->at[1] != DEVICE && p->at[1] != STRING;

@@ -38,6 +38,9 @@
  * An index is used if it is not 0 and stands in a device, configuration,
  * interface or interface association descriptor, or in a Country Selection or
  * Ethernet Networking functional descriptor (CDC 1.1, 5.2.3).
+ * A descriptor may be longer than the specification that defines it says (USB
+ * 2.0, 9.5). What is behind the fields that are known belongs to it, and means
+ * nothing here.
  */
 
 /* A message, as one line of UTF-8 without control characters */
