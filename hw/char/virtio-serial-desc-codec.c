@@ -852,12 +852,13 @@ void virtio_serial_desc_name(const uint8_t *blob, size_t length,
     while (*s) {
         const char *start = s;
         int32_t c = virtio_serial_desc_utf8_next(&s);
-        size_t size = s - start;
+        bool replaced = c < 0x80 ? !strchr(allowed, c) : c < 0xa0;
+        size_t size = replaced ? 1 : s - start;
 
         if (used + size > room) {
             break;
         }
-        if (c < 0x80 ? !strchr(allowed, c) : c < 0xa0) {
+        if (replaced) {
             dest[used++] = '_';
         } else {
             memcpy(dest + used, start, size);
