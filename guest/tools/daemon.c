@@ -4,65 +4,63 @@
  * Theory of operation
  *
  * QEMU says on a port of its own, virtserialdesc, which descriptors the other
- * ports of that controller have. The daemon keeps what is said in a store, a
- * file for each port, and has udev look at the port; "lsvser" and the rules
- * read the store. The difficulty is one question: is what was said of vport2p7
- * about the vport2p7 that is there? A wrong answer gives a port another one's
- * identity, and with it another one's owner and program. So no answer is given
- * before it is sure. Four facts are what it is made of:
+ * ports of the same controller have. The daemon keeps the blobs in a store, a
+ * file for each port, and makes udev look at the port; "lsvser" and the rules
+ * read the store. The difficulty is one question: is a record about vport2p7
+ * about the port that has this name now? A wrong answer gives a port the
+ * identity of another port, and with it the other port's owner and program. So
+ * the daemon answers only when the answer is sure. It relies on four facts:
  *
- * 1. A name comes again. The next port of that number has the same name; only
- *    the inode number of its directory in sysfs is another. So an entry of the
- *    store is about an *instance* of a port (store.h), and is nothing to
- *    others.
+ * 1. A name comes again. The next port with the same number has the same name;
+ *    only the inode number of the port's directory in sysfs differs. So an
+ *    entry of the store is about an *instance* of a port (store.h), and means
+ *    nothing for other instances.
  *
  * 2. Records are first. The device makes a record before it tells the driver
- *    of what the record is about, so the feed is ahead of the kernel: a port
- *    may be told of that the kernel does not have yet, or told to be gone that
- *    is still there. When the feed is read to its end, everything is known of
- *    every port that was there by then.
+ *    of the same change, so the feed is ahead of the kernel. A record may be
+ *    about a port that the kernel does not have yet, or say that a port is gone
+ *    that the kernel still has. When the feed is read to its end, the records
+ *    of every port that is there are read.
  *
- * 3. The device does not queue. It has room for some records, and owes the
- *    state of the ports beyond that: it goes on when the reader has made room.
- *    A feed that was full may thus have more to say when it is read to its
- *    end, and fact 2 is then true only of ports that were there before it was
- *    opened: the snapshot is what was so after that. (One hole is known. An
- *    entry that is "early" then, see ledger.c, is not asked for again. If its
- *    port was replaced meanwhile, and the kernel says so before the device has
- *    paid, the new port has the old one's blob until it does.)
+ * 3. The device does not queue. It has room for some records; beyond that it
+ *    owes the state of the ports, and goes on when the reader has made room. So
+ *    a feed that was full may have more records after it is read to its end.
+ *    Fact 2 is then true only for ports that were there before the feed was
+ *    opened: the snapshot was made after that. (One hole is known. An entry
+ *    that is "early" then, see ledger.c, is not asked for again. If the entry's
+ *    port was replaced meanwhile, and the kernel tells of it before the device
+ *    has paid, the new port has the old port's blob until the device pays.)
  *
- * 4. A snapshot is complete. Opening the feed begins one, an "end" record ends
- *    it, and what it did not say is not so. A second end without an opening
- *    means that the device was reset, as when the guest slept; the kernel may
- *    then never hear of a port that went. Where anything is in doubt, the feed
- *    is opened again.
+ * 4. A snapshot is complete. Opening the feed begins a snapshot, and an "end"
+ *    record ends it; a port without a record has no descriptor. A second end
+ *    without an opening means that the device was reset, as when the guest
+ *    slept; the kernel may then never hear of a port that went. If anything is
+ *    in doubt, the daemon opens the feed again.
  *
- * And nothing else is to be relied on: the kernel's events come late, or are
- * lost; the host may say anything, end anywhere, say too much or nothing.
+ * Nothing else is reliable: the kernel's events come late, or are lost; the
+ * host may send any bytes, stop anywhere, send too much or nothing.
  *
  * Three files follow from that:
  *
- *   feed.c     opens the port, reads it, closes it: records come out, and it is
- *              left alone when it is in the way of others
- *   ledger.c   what was said, and of which instance: facts 1 to 4 as a table of
+ *   feed.c     opens the port, reads it into records, closes it; holds a feed
+ *              back that takes the time of other feeds
+ *   ledger.c   the blobs, and the instance of each: facts 1 to 4 as a table of
  *              events against the states of an entry
- *   daemon.c   which ports are feeds; waits for feeds, for the kernel and for
- *              time, and hands each event to the ledger that it is for
+ *   daemon.c   finds the feeds; waits for feeds, for the kernel and for time,
+ *              and hands each event to its ledger
  *
- * A controller has one feed and one ledger. Events and what is done about them:
+ * A controller has one feed and one ledger. These are the events:
  *
- *   bytes came               each record to the ledger; then count the changes
- *   read to its end          settle; if that can't be, or the store failed, ask
- *                            for a new snapshot
+ *   bytes came               give each record to the ledger; count the changes
+ *   read to its end          settle; if settling or the store fails, ask for a
+ *                            new snapshot
  *   the host closed          settle: nothing more will come
- *   no record, or an error   close; try again later, each time later still
- *   a port came, changed or  if the entry is about another one: read to the
- *   went                     end, and then, if it still is, ask for a new
- *                            snapshot
- *   the feed's port went     forget all that it said; another port may be a
- *                            feed
- *   events were lost         ask all feeds again
- *   the daemon started       what an earlier one left is to be confirmed
+ *   malformed, or an error   close; try again later, and later each time
+ *   a port came, changed or  if the entry is about another port: read to the
+ *   went                     end; if the entry still is, ask for a new snapshot
+ *   the feed's port went     remove all its entries; another port may be a feed
+ *   events were lost         ask all feeds for a new snapshot
+ *   the daemon started       entries of an earlier daemon must be confirmed
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -88,7 +86,7 @@
 #include "uevent.h"
 #include "hw/virtio/virtio-serial-desc-wire.h"
 
-/* The service is ready when the snapshots are there, or after that, in ms */
+/* The service is ready when all snapshots are there, or after this time (ms) */
 #define READY_TIMEOUT       5000
 
 typedef struct Controller {
@@ -98,7 +96,7 @@ typedef struct Controller {
 } Controller;
 
 typedef struct Daemon {
-    char **only;                /* the user's ports; NULL: all by name */
+    char **only;                /* the user's feeds; NULL: found by name */
     int epoll, uevent;
     Controller **controller;
     size_t controllers;
@@ -117,9 +115,9 @@ static Controller *controller_of(const Daemon *d, unsigned int device)
 }
 
 /* ------------------------------------------------------------------ */
-/* What a ledger does to the world */
+/* The effects of a ledger */
 
-/* Have udev look at a port again */
+/* Make udev look at a port again */
 static void tell_udev(const char *name)
 {
     static const char change[] = "change";
@@ -156,9 +154,11 @@ static const LedgerEffects effects = {
 };
 
 /*
- * What an earlier daemon left is for @c to confirm if it is about that
- * controller. With @c NULL: for all feeds; and what no feed can confirm goes.
- * So does what is about no port that is there: a snapshot will bring it.
+ * Give the store's entries of an earlier daemon to the ledger of @c, which has
+ * to confirm them. With @c NULL: to the ledgers of all controllers. An entry
+ * that no feed can confirm is removed. So is an entry for an instance that is
+ * not there: a snapshot will bring the blob again.
+ *
  * Returns false, after a message, if there is no store.
  */
 static bool adopt_store(Daemon *d, Controller *c)
@@ -206,8 +206,8 @@ static void open_feed(Controller *c)
 }
 
 /*
- * The feed is read to its end, for now. If it held so much that the device had
- * to wait, what is owed is still to come: a snapshot is what is so.
+ * The feed is read to its end, for now. If the device had to wait for us, owed
+ * records are still to come; a new snapshot makes sure.
  */
 static void feed_at_end(Controller *c)
 {
@@ -225,7 +225,7 @@ static void feed_at_end(Controller *c)
     }
 }
 
-/* Take what has come, at most a buffer of it; returns whether any had */
+/* Read the feed once; returns whether there were bytes */
 static bool read_feed(Controller *c)
 {
     RecordType type;
@@ -251,7 +251,7 @@ static bool read_feed(Controller *c)
     }
 }
 
-/* Take all that has come; a host may not let others have their turn */
+/* Read the feed to its end, with a limit: other feeds must have their turn */
 static void drain_feed(Controller *c)
 {
     int i;
@@ -263,7 +263,7 @@ static void drain_feed(Controller *c)
     }
 }
 
-/* Is it a port that speaks records? */
+/* Is the port a feed? */
 static bool is_feed(const Daemon *d, const char *name)
 {
     char path[PATH_MAX], says[4096];
@@ -280,10 +280,10 @@ static bool is_feed(const Daemon *d, const char *name)
                    strlen(VIRTSERIALDESC_NAME_PREFIX)) == 0;
 }
 
-/* A port is there: use it if it speaks records, as its controller's first */
+/* Use the port as a feed, if it is one, and its controller has no feed yet */
 static Controller *consider(Daemon *d, const char *name)
 {
-    /* Before what it is: what is opened is to be that one */
+    /* First: only the instance that is found to be a feed may be opened */
     uint64_t instance = port_instance(name);
     unsigned int device, id;
     Controller *c;
@@ -318,7 +318,7 @@ static void consider_all(Daemon *d, bool adopt)
     free(names);
 }
 
-/* The feed's port is gone. Another may take its place. */
+/* The feed's port is gone. Another port may take its place. */
 static void feed_gone(Daemon *d, Controller *c)
 {
     size_t i;
@@ -358,7 +358,10 @@ static void port_event(Daemon *d, const Uevent *event)
     }
 }
 
-/* Events were lost: look for feeds that went and came, and ask all others */
+/*
+ * Events were lost: look for feeds that went and came, and ask all other feeds
+ * for a new snapshot
+ */
 static void look_again(Daemon *d)
 {
     size_t i = 0;
@@ -369,7 +372,7 @@ static void look_again(Daemon *d)
 
         snprintf(path, sizeof(path), "%s/%s", VSER_SYSFS, c->feed.name);
         if (access(path, F_OK) < 0) {
-            feed_gone(d, c);    /* another one takes its place */
+            feed_gone(d, c);    /* the last one moves here */
         } else {
             feed_ask_again(&c->feed);
             i++;
@@ -401,7 +404,7 @@ static void read_uevents(Daemon *d)
 /* ------------------------------------------------------------------ */
 /* The service manager */
 
-/* sd_notify(3), which is one datagram */
+/* Send what sd_notify(3) sends: one datagram */
 static void notify_ready(void)
 {
     static const char ready[] = "READY=1";
@@ -443,7 +446,7 @@ static bool snapshots_done(const Daemon *d)
 /* ------------------------------------------------------------------ */
 /* The loop */
 
-/* Open, or read again, what is due; returns when the next is, by now_ms() */
+/* Open or resume the feeds that are due; returns when the next one is due */
 static int64_t open_due(Daemon *d)
 {
     int64_t next = INT64_MAX;
@@ -481,7 +484,7 @@ static void run(Daemon *d)
         if (!ready) {
             next = MIN(next, ready_at);
         }
-        /* One at a time: what is done about it may close another */
+        /* One event at a time: handling it may close the feed of the next */
         if (epoll_wait(d->epoll, &e, 1, next == INT64_MAX ? -1 :
                        next > now_ms() ? (int)(next - now_ms()) : 0) <= 0) {
             continue;

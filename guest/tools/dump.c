@@ -1,7 +1,7 @@
 /*
- * Every descriptor of a port, for people
+ * Print every descriptor of a port as text
  *
- * The layout is that of lsusb -v, for eyes and scripts that know that one.
+ * The layout is the layout of lsusb -v, which people and scripts know.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -14,22 +14,22 @@
 #include "names.h"
 #include "text.h"
 
-/* Where values end, from their indentation on */
+/* The column in which values end, counted from the indentation */
 #define VALUE_COLUMN 25
 
 /* A field, and how it is shown */
 typedef struct Field {
-    const char *name;           /* as lsusb has it */
+    const char *name;           /* as lsusb prints it */
     size_t offset, size;
     void (*show)(const Port *port, int indent, const struct Field *field,
                  const uint8_t *p);
 } Field;
 
-/* What kind of descriptor has which fields */
+/* A kind of descriptor, and its fields */
 typedef struct Layout {
     uint8_t type;
-    int subtype;                /* of a communications interface's; -1: any */
-    uint8_t length;             /* at least, in bytes */
+    int subtype;                /* of a functional descriptor; -1: any */
+    uint8_t length;             /* the least, in bytes */
     int indent;
     const char *title;
     const Field *field;
@@ -39,7 +39,7 @@ typedef struct Layout {
 /* ------------------------------------------------------------------ */
 /* Lines */
 
-/* A line with a field's name and its value, and no end yet */
+/* Begin a line with a field's name and value */
 static void PRINTF(3, 4) begin(int indent, const char *name, const char *fmt,
                                ...)
 {
@@ -53,7 +53,7 @@ static void PRINTF(3, 4) begin(int indent, const char *name, const char *fmt,
            value);
 }
 
-/* The line ends with what the value means */
+/* End the line with the meaning of the value */
 static void end(const char *meaning)
 {
     if (meaning && *meaning) {
@@ -124,7 +124,7 @@ static void show_string(const Port *port, int indent, const Field *field,
     named(indent, field, p, text);
 }
 
-/* A class is in front of its subclass, that in front of its protocol */
+/* The class stands before the subclass, the subclass before the protocol */
 static void show_class(const Port *port, int indent, const Field *field,
                        const uint8_t *p)
 {
@@ -264,7 +264,7 @@ static void show_acm(const Port *port, int indent, const Field *field,
     }
 }
 
-/* As many as the descriptor has */
+/* As many numbers as the descriptor has */
 static void show_numbers(const Port *port, int indent, const Field *field,
                          const uint8_t *p)
 {
@@ -293,7 +293,7 @@ static void show_hexes(const Port *port, int indent, const Field *field,
 
 #define FIELD(type, field, how) \
     { .name = #field, .show = show_ ## how, DESC_AT(type, field) }
-/* The kernel's name for it is another one */
+/* A field for which the kernel has another name */
 #define FIELD_NAMED(text, type, field, how) \
     { .name = text, .show = show_ ## how, DESC_AT(type, field) }
 
@@ -348,7 +348,7 @@ static const Field interface_fields[] = {
     FIELD(usb_interface_descriptor, iInterface, string),
 };
 
-/* The last two are for audio only */
+/* The last two fields are for audio only */
 static const Field endpoint_fields[] = {
     HEADER,
     FIELD(usb_endpoint_descriptor, bEndpointAddress, address),
@@ -397,8 +397,9 @@ static const Field cdc_ethernet_fields[] = {
 #define FIELDS(name)            name ## _fields, ARRAY_SIZE(name ## _fields)
 
 /*
- * The first that fits. Lengths of functional descriptors are as the host wants
- * them, so they are looked at; those of others the codec has checked.
+ * The first layout that fits is taken. The host decides the length of a
+ * functional descriptor, so the layout has the least length. The codec has
+ * checked the lengths of the other descriptors.
  */
 static const Layout layouts[] = {
     { USB_DT_DEVICE, -1, USB_DT_DEVICE_SIZE, 0, "Device Descriptor",
@@ -427,7 +428,7 @@ static const Layout layouts[] = {
       FIELDS(cdc_ethernet) },
 };
 
-/* NULL: nobody knows what the descriptor at @p is, in such an interface */
+/* The layout of the descriptor at @p in such an interface; NULL: unknown */
 static const Layout *layout_of(const uint8_t *p, uint8_t interface_class)
 {
     size_t i;

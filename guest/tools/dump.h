@@ -1,5 +1,5 @@
 /*
- * Every descriptor of a port, for people
+ * Print every descriptor of a port as text
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *

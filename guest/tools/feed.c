@@ -1,10 +1,11 @@
 /*
  * A feed: a virtserialdesc port, from which records are read
  *
- * The host is not trusted with our time. A feed that can't be opened or that
- * says what is no record is left alone, each time for longer; one that makes
- * udev look at ports too often is not read for a while; what is said about one
- * opening of it ends. Nothing of that lets another feed wait.
+ * A hostile host must not take our time. A feed that can't be opened, or that
+ * has malformed records, is closed for a while, and for longer each time. A
+ * feed that makes udev look at ports too often is not read for a while. The
+ * number of messages about a feed is limited. No other feed has to wait for any
+ * of this.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -18,16 +19,16 @@
 #include "feed.h"
 #include "paths.h"
 
-/* How long to leave a feed alone that could not be used, in ms */
+/* How long a feed is closed that could not be used, in ms */
 #define BACKOFF_MIN         100
 #define BACKOFF_MAX         60000
 
-/* How much is said about one opening of a feed: the host may never end */
+/* The most messages about one opening of a feed: the host may never end */
 #define COMPLAINTS_MAX      16
 
 /*
- * How often udev may be made to look at ports: so many times at once, then so
- * many in a second. Where a host wants more, its feed is not read for a while.
+ * How often a feed may make udev look at ports: so many times at once, then so
+ * many times in a second. A feed that wants more is not read for a while.
  */
 #define CHANGES_BURST       1024
 #define CHANGES_PER_SECOND  20
@@ -90,7 +91,7 @@ void feed_retry(Feed *feed)
 void feed_ask_again(Feed *feed)
 {
     if (feed->fd >= 0) {
-        /* One that is left alone still is */
+        /* A paused feed stays closed until the end of the pause */
         if (!feed->paused) {
             feed->retry_at = now_ms();
         }
@@ -99,9 +100,10 @@ void feed_ask_again(Feed *feed)
 }
 
 /*
- * epoll would return for ever for a port that the host has closed: then it is
- * to tell of changes only. While the host has it open, epoll is to return as
- * long as there are bytes, so that all feeds have their turn.
+ * For a port that the host has closed, epoll_wait() would return without end:
+ * so epoll tells of changes only. While the host has the port open,
+ * epoll_wait() returns as long as there are bytes, so that all feeds have their
+ * turn.
  */
 static int listen_to(Feed *feed, int operation)
 {
@@ -133,7 +135,7 @@ bool feed_open(Feed *feed)
 
         snprintf(failure, sizeof(failure), "%s", strerror(errno));
         feed_close(feed);
-        /* The kernel will say that it is gone, or udev make its node */
+        /* Soon the kernel tells that the port went, or udev makes its node */
         if (!gone && strcmp(failure, feed->last_failure) != 0) {
             vser_error("%s: %s; trying again", path, failure);
             strcpy(feed->last_failure, failure);
@@ -169,7 +171,7 @@ FeedNews feed_read(Feed *feed)
         return at_end ? FEED_AT_END : FEED_NOTHING;
     }
     if (got < 0) {
-        /* Of a port that has gone the kernel says so in another place */
+        /* If the port has gone, the kernel tells of it in an event */
         if (errno != ENODEV) {
             feed_complain(feed, "%s", strerror(errno));
         }
@@ -177,7 +179,7 @@ FeedNews feed_read(Feed *feed)
         return FEED_NOTHING;
     }
     if (got == 0) {
-        /* What the host had begun it will not go on with */
+        /* The host will not finish a record that it has begun */
         set_host_closed(feed, true);
         records_reset(&feed->records);
         return FEED_HOST_CLOSED;

@@ -14,47 +14,47 @@
 #include "util.h"
 
 /*
- * How many times to read a feed to its end: there may be none. The device has
- * room for twice as many pieces: where that many came, some may not be there
- * yet.
+ * The most reads on the way to the end of a feed, which may have no end. The
+ * device has room for twice as many pieces. After more reads than this, the
+ * device may have more pieces to come.
  */
 #define FEED_READS_MAX      64
 
 typedef struct Feed {
     char name[PORT_NAME_SIZE];
-    uint64_t instance;          /* which one of the ports of that name */
-    int epoll;                  /* to hear of it */
-    void *data;                 /* what that says then */
+    uint64_t instance;          /* of the port, from port_instance() */
+    int epoll;                  /* waits for bytes of the feed */
+    void *data;                 /* the data of the event that epoll gives */
     int fd;                     /* -1: closed, until retry_at */
     int64_t retry_at;
     int64_t opened_at;
     int64_t backoff;
-    bool host_closed;           /* and epoll is to tell of changes only */
+    bool host_closed;           /* epoll tells of changes only */
     bool paused;                /* not read until retry_at */
-    int changes;                /* that it may still make */
-    int64_t changes_at;         /* when that was counted */
-    unsigned int reads;         /* since it was read to its end */
-    unsigned int complaints;    /* since it was opened */
-    char last_failure[256];     /* what was said last about opening it */
-    const uint8_t *bytes;       /* read, and not taken by feed_next() yet */
-    size_t length;              /* how many */
+    int changes;                /* how many changes are still allowed */
+    int64_t changes_at;         /* when changes was set */
+    unsigned int reads;         /* since the feed was read to its end */
+    unsigned int complaints;    /* since the feed was opened */
+    char last_failure[256];     /* the last message about a failure to open */
+    const uint8_t *bytes;       /* read, and not yet taken by feed_next() */
+    size_t length;              /* of bytes */
     Records records;
 } Feed;
 
-/* What came of reading a feed */
+/* The result of reading a feed */
 typedef enum FeedNews {
-    FEED_NOTHING,               /* nothing; it may have been closed */
-    FEED_BYTES,                 /* bytes: feed_next() is to follow */
-    FEED_AT_END,                /* all that there is has been read */
-    FEED_HOST_CLOSED,           /* that too, and the host has closed it */
+    FEED_NOTHING,               /* nothing; the feed may have been closed */
+    FEED_BYTES,                 /* bytes: feed_next() must follow */
+    FEED_AT_END,                /* the feed is read to its end */
+    FEED_HOST_CLOSED,           /* read to its end, and closed by the host */
 } FeedNews;
 
 /**
  * feed_init:
  * @feed: filled: closed, and due to be opened
- * @name: the port's, "vport2p7"
- * @instance: of port_instance(), before @name was found to be a feed
- * @epoll: which is to have @data for it when it is open and has news
+ * @name: the port's name, "vport2p7"
+ * @instance: from port_instance(), before @name was found to be a feed
+ * @epoll: gives an event with @data when the feed is open and has news
  */
 void feed_init(Feed *feed, const char *name, uint64_t instance, int epoll,
                void *data);
@@ -64,31 +64,30 @@ void feed_init(Feed *feed, const char *name, uint64_t instance, int epoll,
  *
  * Open the feed, which is closed. The device begins a snapshot.
  *
- * Returns: whether it is open. If not it is due to be opened later.
+ * Returns: whether the feed is open. If not, it is due to be opened later.
  */
 bool feed_open(Feed *feed);
 
 void feed_close(Feed *feed);
 
-/* It can't be used now: close it until later, and later still each time. */
+/* The feed can't be used now: close it for a while, and longer each time. */
 void feed_retry(Feed *feed);
 
-/* Close it, to be opened at once: that brings a new snapshot. */
+/* Close the feed; it is due to be opened at once, for a new snapshot. */
 void feed_ask_again(Feed *feed);
 
 /**
  * feed_due:
  *
- * Returns: when something is to be done about the feed, by now_ms(); INT64_MAX
- * if it is open and is being read. feed_open() is what is to be done if it is
- * closed, else feed_resume().
+ * Returns: when to call feed_open() for a closed feed, or feed_resume() for an
+ * open one, by now_ms(); INT64_MAX if the feed is open and is being read.
  */
 int64_t feed_due(const Feed *feed);
 
-/* Read it again, after a pause. */
+/* Read the feed again, after a pause. */
 void feed_resume(Feed *feed);
 
-/* May it be read? */
+/* May the feed be read? */
 static inline bool feed_is_readable(const Feed *feed)
 {
     return feed->fd >= 0 && !feed->paused;
@@ -98,8 +97,8 @@ static inline bool feed_is_readable(const Feed *feed)
  * feed_read:
  * @feed: is readable
  *
- * Read once. There is one buffer for all feeds: take the records of one before
- * another is read.
+ * Read once. There is one buffer for all feeds: take the records of a feed
+ * before the next feed is read.
  */
 FeedNews feed_read(Feed *feed);
 
@@ -108,23 +107,23 @@ FeedNews feed_read(Feed *feed);
  * @type: set to RECORD_DESC, RECORD_GONE or RECORD_END
  * @record: filled
  *
- * Returns: whether there is a record more in what was read. After what is no
- * record the feed is closed until later.
+ * Returns: whether the bytes that were read have one more record. After a
+ * malformed record the feed is closed until later.
  */
 bool feed_next(Feed *feed, RecordType *type, Record *record);
 
 /**
  * feed_is_behind:
  *
- * Returns: whether it had so much to read that the device may have had to wait
- * for us, and may have more to say than is there yet.
+ * Returns: whether the feed had so many bytes that the device may have had to
+ * wait for us. Then the device may have more records than we can read yet.
  */
 static inline bool feed_is_behind(const Feed *feed)
 {
     return feed->reads > FEED_READS_MAX;
 }
 
-/* What was owed while it was behind has come. */
+/* All records have come that the device owed while the feed was behind. */
 static inline void feed_caught_up(Feed *feed)
 {
     feed->reads = 0;
@@ -132,13 +131,13 @@ static inline void feed_caught_up(Feed *feed)
 
 /**
  * feed_limit:
- * @changes: how many more it has made
+ * @changes: how many changes of the store the feed has made since the last call
  *
- * Leave it alone for a while if it makes too many changes.
+ * Pause the feed for a while if it makes too many changes.
  */
 void feed_limit(Feed *feed, unsigned int changes);
 
-/* Say something about it on stderr, so many times for each opening. */
+/* Print a message about the feed on stderr; their number is limited. */
 void feed_complain(Feed *feed, const char *fmt, ...) PRINTF(2, 3);
 
 #endif /* VSER_FEED_H */

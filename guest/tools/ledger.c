@@ -1,20 +1,22 @@
 /*
- * What a feed has said of its controller's ports, and whose it is
+ * A ledger: the entries of the store for a controller's ports, and for each
+ * entry the instance that it belongs to
  *
- * The facts behind this are on top of daemon.c. An entry is a blob in the store
- * and two instances of its port: the one that it belongs to, and the one that
- * it will belong to when all records are read. 0 is no port. Written as
- * "belongs > will belong", with X and Y for two ports of one name, an entry is
+ * The facts behind this file are on top of daemon.c. An entry is a blob in the
+ * store and two instances of a port: the instance that the entry belongs to,
+ * and the instance that the entry will belong to when all records are read. 0
+ * is no port. Below, both are written as "belongs > will belong", with X and Y
+ * for two ports of one name. An entry is
  *
- *   absent    there is none
+ *   absent    there is no entry
  *   early     0 > 0    the kernel does not have its port yet
- *   due       0 > X    X may have it, if no record that is still unread says
- *                      that X is another port
- *   settled   X > X    X has it: "lsvser" shows it, udev has been told
- *   moving    X > Y    the same blob was told of another port; Y may be 0
+ *   due       0 > X    X will have the blob, unless an unread record says that
+ *                      X is another port
+ *   settled   X > X    X has the blob: "lsvser" shows it, udev has been told
+ *   moving    X > Y    a record gives Y the same blob; Y may be 0
  *
- * "Now" is the port that is there now, or 0 if there is none or if the host has
- * said that this one is gone: then the kernel just has not heard of it yet.
+ * "Now" is the port that is there now. It is 0 if there is no port, or if the
+ * host has said that this port is gone, and the kernel does not know that yet.
  *
  *   event                     absent    early     due       settled   moving
  *   ------------------------  --------  --------  --------  --------  --------
@@ -26,7 +28,7 @@
  *   end, the second in a row  -         0 > now   0 > now   -         -
  *   all is read               -         -         X > X +   -         Y > Y +
  *   all is read, behind       -         -         (1)       -         (1)
- *   host closed               as "all is read", and all are to be confirmed
+ *   host closed               as "all is read"; no entry is confirmed any more
  *   opened                    -         -         0 > 0     -         X > X
  *   port came or changed (2)  -         0 > now   0 > now   (3)       (3) (4)
  *
@@ -34,14 +36,14 @@
  *   *  X is remembered as gone: "now" is 0 as long as X is there
  *   -  nothing happens
  *   (1) as "all is read" if the port was there before the feed was opened, or
- *       there is none; else it stays, and a new snapshot is wanted
- *   (2) the kernel says that; if the entry is about the port that is there,
+ *       if there is no port; else the entry stays, and a new snapshot is needed
+ *   (2) an event of the kernel; if the entry is about the port that is there,
  *       nothing happens
- *   (3) when all is read and that has changed nothing: absent, and a new
- *       snapshot is wanted
- *   (4) X > now if Y is 0: it came after its record
+ *   (3) if the entry is the same when all is read: absent, and a new snapshot
+ *       is needed
+ *   (4) X > now if Y is 0: the port came after its record
  *
- * tests/tools/test-ledger.c has a case for each.
+ * tests/tools/test-ledger.c has a case for each cell of the table.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -115,7 +117,7 @@ static void entries_remove(Ledger *ledger, bool confirmed_too)
 
     while (i < ledger->entries) {
         if (!ledger->entry[i].confirmed || confirmed_too) {
-            /* Another one takes its place */
+            /* The last entry moves to this place */
             entry_remove(ledger, &ledger->entry[i]);
         } else {
             i++;
@@ -123,7 +125,7 @@ static void entries_remove(Ledger *ledger, bool confirmed_too)
     }
 }
 
-/* A snapshot begins: what it does not confirm is not true any more */
+/* A snapshot begins: an entry that it does not confirm is not true any more */
 static void entries_doubt(Ledger *ledger)
 {
     size_t i;
@@ -164,7 +166,7 @@ static KnownPort *gone_find(Ledger *ledger, uint32_t id)
     return NULL;
 }
 
-/* What the host says is gone is still there until the kernel has seen that */
+/* The host says that the port is gone; the kernel may not know that yet */
 static void gone_remember(Ledger *ledger, const LedgerEntry *entry)
 {
     KnownPort *gone = gone_find(ledger, entry->id);
@@ -178,8 +180,8 @@ static void gone_remember(Ledger *ledger, const LedgerEntry *entry)
 }
 
 /*
- * Whose what the host says of a port may be: that of the port that is there,
- * if it did not go before that.
+ * The instance that a record of the host may be about: the port that is there,
+ * unless the host has said that this port is gone. 0 if there is no such port.
  */
 static uint64_t instance_now(Ledger *ledger, uint32_t id)
 {
@@ -193,8 +195,8 @@ static uint64_t instance_now(Ledger *ledger, uint32_t id)
 }
 
 /*
- * The device was reset, as when the guest sleeps, and the driver may never hear
- * that a port went: what is there is what the host speaks of.
+ * The device was reset, as when the guest sleeps. The driver may never hear
+ * that a port went: so the host's records are about the ports that are there.
  */
 static void gone_forget(Ledger *ledger)
 {
@@ -252,7 +254,7 @@ void ledger_opened(Ledger *ledger)
     ledger->ended = ledger->missed = false;
     entries_doubt(ledger);
     for (i = 0; i < ledger->entries; i++) {
-        /* What would have been read before it was settled is lost */
+        /* The records that were still unread are lost */
         ledger->entry[i].next_instance = ledger->entry[i].instance;
     }
 }
@@ -286,7 +288,7 @@ static void learn(Ledger *ledger, const Record *record)
             entry->next_instance = instance_now(ledger, record->id);
             return;
         }
-        /* As when the disk is full: another snapshot may find it better */
+        /* The disk may be full: it may have room at the next snapshot */
         complain(ledger, "%s/%s: %s", VSER_STORE, name, strerror(errno));
         ledger->missed = true;
         ledger->changes++;
@@ -315,8 +317,8 @@ static void end_snapshot(Ledger *ledger)
         gone_forget(ledger);
     }
     /*
-     * If there is another end without a beginning, the device was reset and has
-     * begun anew, as when the guest had slept.
+     * The next end may come without an opening: then the device was reset, as
+     * when the guest sleeps, and has begun a snapshot.
      */
     entries_doubt(ledger);
     ledger->complete = ledger->ended = true;
@@ -337,10 +339,10 @@ void ledger_record(Ledger *ledger, RecordType type, const Record *record)
 }
 
 /*
- * The device makes records before it tells the driver; so none is left that
- * would say of a port that was there before that, that it is another one. If it
- * had to wait (@behind) that is sure only of a port that was there before this
- * opening, as its record was made after that.
+ * The device makes a record before it tells the driver of a port. So with all
+ * records read, the records of every port that is there are read. If the device
+ * had to wait (@behind), this is sure only for a port that was there before the
+ * feed was opened: its record was made after the opening.
  */
 bool ledger_settle(Ledger *ledger, bool behind)
 {
@@ -364,7 +366,7 @@ bool ledger_settle(Ledger *ledger, bool behind)
         entry_name(ledger, entry->id, name);
         if (!ledger->effects->move(name, entry->instance,
                                    entry->next_instance)) {
-            entry_remove(ledger, entry);    /* another one takes its place */
+            entry_remove(ledger, entry);    /* the last one moves here */
         } else {
             entry->instance = entry->next_instance;
             if (entry->instance) {
@@ -386,7 +388,7 @@ void ledger_closed(Ledger *ledger)
 /* ------------------------------------------------------------------ */
 /* Events: the kernel */
 
-/* Is the entry about another port than the one that is there? */
+/* Does the entry belong to another port than the port that is there? */
 static bool is_wrong(const Ledger *ledger, const LedgerEntry *entry)
 {
     char name[PORT_NAME_SIZE];
@@ -399,11 +401,11 @@ bool ledger_notice(Ledger *ledger, uint32_t id)
 {
     LedgerEntry *entry = entry_find(ledger, id);
 
-    /* Right are those changes, too, that are our own doing */
+    /* After changes that we have made ourselves, the entry is right */
     if (!entry || !is_wrong(ledger, entry)) {
         return false;
     }
-    /* It came after its record, which is its own unless there is another */
+    /* The port came after its record, unless a later record says otherwise */
     if (!entry->instance || !entry->next_instance) {
         entry->next_instance = instance_now(ledger, id);
     }

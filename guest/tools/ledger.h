@@ -1,5 +1,6 @@
 /*
- * What a feed has said of its controller's ports, and whose it is
+ * A ledger: the entries of the store for a controller's ports, and for each
+ * entry the instance that it belongs to
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -18,8 +19,8 @@
 #define LEDGER_MAX          512
 
 /*
- * What a ledger does to the world and asks of it. "vser daemon" has functions
- * of store.h and port-name.h here; the unit test has its own.
+ * The functions by which a ledger changes and asks the system. "vser daemon"
+ * has functions of store.h and port-name.h here; the unit test has its own.
  */
 typedef struct LedgerEffects {
     /* As store_put(), store_move() and store_remove() */
@@ -30,21 +31,21 @@ typedef struct LedgerEffects {
     /* As port_instance() and port_names() */
     uint64_t (*instance)(const char *name);
     char **(*names)(size_t *count);
-    /* Have udev look at the port again */
+    /* Make udev look at the port again */
     void (*changed)(const char *name);
-    /* Say what is wrong with a record */
+    /* Print a message about a wrong record */
     void (*complain)(void *opaque, const char *text);
 } LedgerEffects;
 
-/* A port of which the store has an entry */
+/* An entry of the store */
 typedef struct LedgerEntry {
-    uint32_t id;
+    uint32_t id;                /* of the port */
     bool confirmed;             /* since the snapshot began */
-    uint64_t instance;          /* whose it is (store.h) */
-    uint64_t next_instance;     /* and is to be, once all records are read */
+    uint64_t instance;          /* which it belongs to (store.h) */
+    uint64_t next_instance;     /* which it will belong to: all records read */
 } LedgerEntry;
 
-/* A port as the kernel had it at some time */
+/* A port that the kernel had at some time */
 typedef struct KnownPort {
     uint32_t id;
     uint64_t instance;
@@ -54,16 +55,16 @@ typedef struct Ledger {
     const LedgerEffects *effects;
     void *opaque;               /* for complain() */
     unsigned int device;        /* the controller: 2 of vport2p7 */
-    bool complete;              /* a snapshot has ended, once at least */
-    bool ended;                 /* a snapshot has, since the feed was opened */
-    bool missed;                /* since then, what the store did not take */
-    unsigned int changes;       /* of the store, that nobody has counted yet */
+    bool complete;              /* a snapshot has ended, at least once */
+    bool ended;                 /* one has ended since the feed was opened */
+    bool missed;                /* since then, the store has refused a blob */
+    unsigned int changes;       /* of the store, since ledger_take_changes() */
     size_t entries;
     LedgerEntry entry[LEDGER_MAX];
-    /* Those of which the host has said that they are gone, the last of an id */
+    /* Ports that the host says are gone: for each id the last one */
     size_t gones;
     KnownPort gone[LEDGER_MAX];
-    /* Those that were there before the feed was opened */
+    /* Ports that were there before the feed was opened */
     size_t olds;
     KnownPort old[LEDGER_MAX];
 } Ledger;
@@ -71,9 +72,9 @@ typedef struct Ledger {
 /**
  * ledger_init:
  * @ledger: filled; nothing to free
- * @device: number of the controller
- * @effects: stay the caller's
- * @opaque: for their complain()
+ * @device: the number of the controller
+ * @effects: must stay valid as long as @ledger
+ * @opaque: for complain() of @effects
  */
 void ledger_init(Ledger *ledger, unsigned int device,
                  const LedgerEffects *effects, void *opaque);
@@ -81,11 +82,11 @@ void ledger_init(Ledger *ledger, unsigned int device,
 /**
  * ledger_adopt:
  * @id: of a port
- * @instance: the port that is there
+ * @instance: of the port that is there
  *
- * The store has an entry of an earlier daemon's, about that port.
+ * The store has an entry for that port, from an earlier daemon.
  *
- * Returns: false if there is no room for it; the store's entry stays then.
+ * Returns: false if the ledger has no room; the store keeps the entry then.
  */
 bool ledger_adopt(Ledger *ledger, uint32_t id, uint64_t instance);
 
@@ -106,23 +107,23 @@ void ledger_record(Ledger *ledger, RecordType type, const Record *record);
  * ledger_settle:
  * @behind: the device had to wait for the reader
  *
- * The feed is read to its end: entries become those of the ports that they are
+ * The feed is read to its end: each entry now belongs to the port that it is
  * about.
  *
- * Returns: false if some could not, for the device may have more to say of
- * their ports.
+ * Returns: false if that is not sure for some entries: the device may have more
+ * records about their ports.
  */
 bool ledger_settle(Ledger *ledger, bool behind);
 
-/* The feed is read to its end, and the host has closed it. */
+/* The feed is read to its end, and the host has closed the feed. */
 void ledger_closed(Ledger *ledger);
 
 /**
  * ledger_notice:
  * @id: of a port that came, changed or went
  *
- * Returns: whether its entry is about another port than the one that is there.
- * The feed is to be read to its end then, and ledger_verify() is to follow.
+ * Returns: whether the entry of @id belongs to another port than the port that
+ * is there. Then read the feed to its end, and call ledger_verify().
  */
 bool ledger_notice(Ledger *ledger, uint32_t id);
 
@@ -130,19 +131,20 @@ bool ledger_notice(Ledger *ledger, uint32_t id);
  * ledger_verify:
  * @id: as for ledger_notice()
  *
- * Returns: whether the entry was about another port, even now that all records
- * are read; it is removed. Only a new snapshot can tell what that port is.
+ * Returns: whether the entry belongs to another port even now, with all records
+ * read. Then the entry is removed, and only a new snapshot can tell what the
+ * port is.
  */
 bool ledger_verify(Ledger *ledger, uint32_t id);
 
-/* The feed's port is gone, and with it all that it said. */
+/* The feed's port is gone: remove all entries. */
 void ledger_clear(Ledger *ledger);
 
 /**
  * ledger_take_changes:
  *
- * Returns: how many changes of the store there were since the last call, each
- * of which udev may have been told.
+ * Returns: how many changes of the store there were since the last call. udev
+ * may have been told of each change.
  */
 unsigned int ledger_take_changes(Ledger *ledger);
 

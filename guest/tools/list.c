@@ -20,9 +20,9 @@
 #include "text.h"
 
 /* ------------------------------------------------------------------ */
-/* One line a port */
+/* One line for each port */
 
-/* "Acme Kernel stats": the hwdb's names, the descriptor's where it has none */
+/* "Acme Kernel stats": the names in hwdb, else the descriptor's strings */
 static void print_names(const Port *port)
 {
     const VirtIOSerialDescInfo *info = &port->info;
@@ -114,7 +114,7 @@ static void print_tree(const PortList *list)
 }
 
 /* ------------------------------------------------------------------ */
-/* JSON: vser-list.schema.json says what is what */
+/* JSON: vser-list.schema.json describes it */
 
 /* A field of a descriptor, and how it is shown */
 typedef struct JsonField {
@@ -200,8 +200,8 @@ static void json_fields(Json *json, const Port *port, const uint8_t *p,
 }
 
 /*
- * Interfaces with their endpoints. What else is between descriptors of these
- * two types is in the blob and nowhere else.
+ * Interfaces with their endpoints. Descriptors of other types are printed as
+ * part of the blob only.
  */
 static void json_configurations(Json *json, const Port *port)
 {
@@ -250,7 +250,7 @@ static void json_port(Json *json, const Port *port)
     json_number(json, "id", port->id);
     json_text(json, "source",
               port->source == PORT_DRIVER ? "driver" : "store");
-    /* Its name among virtio ports, which stock drivers make a link of */
+    /* The virtio port's name: with stock drivers udev makes a link of it */
     snprintf(path, sizeof(path), "%s/%s/name", VSER_SYSFS, port->name);
     file_read_line(path, name, sizeof(name));
     json_text(json, "name", name);

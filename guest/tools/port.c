@@ -1,24 +1,24 @@
 /*
- * The ports of this guest that have descriptors, however it learnt them
+ * The ports of this guest that have descriptors, from the driver or the daemon
  *
  * Where the blob of a port comes from:
  *
- * 1. A driver that knows descriptors shows it in sysfs: "descriptors" has what
- *    is in front of the strings, and four files have the strings of the device
- *    and its first interface as text. The blob is put together again from
- *    these; what other strings it had is not known, and they become empty
- *    ones.
+ * 1. A driver that knows descriptors shows the blob in sysfs. "descriptors" has
+ *    everything before the strings, and four files have the strings of the
+ *    device and its first interface as text. The blob is put together from
+ *    these files. Other strings are unknown, and become empty strings.
  *
- * 2. Otherwise "vser daemon" may have the whole blob in its store, as an entry
- *    for the instance of the port that is there (store.h). An entry for
- *    another instance is not looked at, even if there is no other.
+ * 2. "vser daemon" may have the whole blob in its store, as an entry for the
+ *    instance of the port that is there (store.h). An entry for another
+ *    instance is never used.
  *
- * 3. If both have it, and agree on all that is in front of the strings, the
- *    store's is taken: it has all strings. If they do not agree, the driver's
- *    is: the driver knows which port is there now.
+ * 3. If driver and store both have a blob, and agree on everything before the
+ *    strings, the store's blob is taken, which has all strings. If they do not
+ *    agree, the driver's blob is taken: the driver knows which port is there
+ *    now.
  *
- * Either is checked by the codec before anything else looks at it: all
- * functions that take a Port rely on a well-formed blob.
+ * The codec checks each blob first: all functions that take a Port rely on a
+ * well-formed blob.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -41,7 +41,7 @@
 /* ------------------------------------------------------------------ */
 /* Descriptors: read */
 
-/* The bytes at @blob are the blob of @port, if they are one */
+/* Take the bytes at @blob as the blob of @port, if they are well-formed */
 static bool set_blob(Port *port, const char *path, const uint8_t *blob,
                      size_t length)
 {
@@ -65,7 +65,7 @@ static bool read_store(Port *port)
     uint64_t instance = port_instance(port->name);
     ssize_t length;
 
-    /* An entry of no instance yet is not to be believed */
+    /* An entry with instance 0 does not belong to a port yet */
     if (!instance) {
         return false;
     }
@@ -83,8 +83,8 @@ static bool read_store(Port *port)
 
 /*
  * Parts 1 and 2 are at @blob, @length bytes long: append the strings. The
- * driver shows four of them; those of other indices become empty ones. Returns
- * the length with them, 0 if there is not room for them.
+ * driver shows four strings; the strings of other indices become empty. Returns
+ * the length of the whole blob, 0 if there is no room for the strings.
  */
 static size_t append_strings(const char *name, uint8_t *blob, size_t length)
 {
@@ -111,7 +111,7 @@ static size_t append_strings(const char *name, uint8_t *blob, size_t length)
     size_t i;
 
     if (!virtio_serial_desc_used_strings(blob, length, used, &err)) {
-        return length;          /* the check will say what is wrong */
+        return length;          /* the check of the blob will say why */
     }
     virtio_serial_desc_info(blob, length, &info);
     index[0] = info.iManufacturer;
@@ -119,7 +119,7 @@ static size_t append_strings(const char *name, uint8_t *blob, size_t length)
     index[2] = info.iSerialNumber;
     index[3] = info.iInterface;
 
-    /* The codec makes string descriptors of what the driver shows as text */
+    /* The codec makes string descriptors of the driver's texts */
     for (i = 0; i < 4; i++) {
         char path[PATH_MAX];
         ssize_t got;
@@ -189,7 +189,7 @@ bool port_read(const char *name, Port *port)
         return false;
     }
     snprintf(port->name, sizeof(port->name), "%s", name);
-    /* Before all else: the descriptor is that one's, or it has gone */
+    /* First: so the descriptor is this instance's, or the instance has gone */
     port->instance = port_instance(name);
     store = *port;
 
@@ -198,8 +198,8 @@ bool port_read(const char *name, Port *port)
         return read_store(port);
     }
     /*
-     * The driver shows four strings and the store has all. But it is the
-     * driver that knows which port is there now.
+     * The driver shows four strings, and the store has all strings. But the
+     * driver knows which port is there now.
      */
     if (read_store(&store)) {
         if (store.info.strings_offset == port->info.strings_offset &&
@@ -242,7 +242,7 @@ bool port_udev_string(const Port *port, uint8_t index,
     bool found;
 
     port_string(port, index, dest);
-    /* Where the codec has put U+FFFD the kernel does something else */
+    /* The kernel leaves out a unit for which the codec has put U+FFFD */
     for (unit = unit ? unit + 2 : NULL; *p; ) {
         size_t size;
         int32_t c = text_next(p, &size);
@@ -269,14 +269,14 @@ bool port_udev_string(const Port *port, uint8_t index,
 void port_modalias(const Port *port, char *dest)
 {
     virtio_serial_desc_name(port->blob, port->length, 0, dest);
-    /* What the codec adds is the serial number */
+    /* The codec adds '#' and the serial number */
     dest[strcspn(dest, "#")] = '\0';
 }
 
 /* ------------------------------------------------------------------ */
 /* Filters */
 
-/* Up to four hexadecimal digits at *@p; -1 if there are none */
+/* Read up to four hexadecimal digits at *@p; -1 if there are no digits */
 static int parse_id(const char **p)
 {
     int value = -1, digits;
@@ -302,7 +302,7 @@ bool port_ids_parse(const char *text, PortFilter *filter)
     return *p == '\0' || (*p == ':' && p[1]);
 }
 
-/* A serial number may have a "/" in it, but no idVendor comes before that */
+/* Only in a path a "/" comes before any ":"; a serial number may have a "/" */
 static bool is_path(const char *text)
 {
     return text[strcspn(text, "/:")] == '/';
