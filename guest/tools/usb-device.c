@@ -176,6 +176,7 @@ static void update_endpoints(UsbDevice *dev, int changed)
     memcpy(old, dev->endpoint, sizeof(old));
     memset(dev->endpoint, 0, sizeof(dev->endpoint));
     dev->pipe[0] = dev->pipe[1] = dev->notify = 0;
+    dev->acm_pipe = false;
     if (!dev->config) {
         return;
     }
@@ -184,6 +185,7 @@ static void update_endpoints(UsbDevice *dev, int changed)
     acm = acm_interface(dev->config);
     if (changed < 0 || changed == acm) {
         dev->notified = 0;
+        dev->dtr = false;
     }
     for (i = next_interface(dev->config, dev->config); i;
          i = next_interface(dev->config, i)) {
@@ -208,6 +210,9 @@ static void update_endpoints(UsbDevice *dev, int changed)
                 !dev->pipe[is_in(e)]) {
                 endpoint->role = USB_PIPE;
                 dev->pipe[is_in(e)] = number;
+                dev->acm_pipe = acm >= 0 && (at == acm ||
+                    desc_get(i, usb_interface_descriptor, bInterfaceClass) ==
+                    USB_CLASS_CDC_DATA);
             } else if (transfer_type(e) == USB_ENDPOINT_XFER_INT && is_in(e) &&
                        at == acm && !dev->notify) {
                 endpoint->role = USB_NOTIFY;
@@ -442,8 +447,10 @@ static int acm_request(UsbDevice *dev, const struct usb_ctrlrequest *setup,
         memcpy(data, &dev->line_coding, sizeof(dev->line_coding));
         return sizeof(dev->line_coding);
     case USB_CDC_REQ_SET_CONTROL_LINE_STATE:
+        dev->dtr = le16toh(setup->wValue) & USB_CDC_CTRL_DTR;
+        return 0;
     case USB_CDC_REQ_SEND_BREAK:
-        /* A port has no such lines: its other side can't be told */
+        /* A port has no such line: its other side can't be told */
         return 0;
     default:
         return -EPIPE;

@@ -37,6 +37,8 @@ typedef struct UsbDevice {
     uint8_t pipe[2];                /* endpoint numbers; 0: not there now */
     uint8_t notify;                 /* endpoint number of the same kind */
     uint8_t notified;               /* of SERIAL_STATE, in bytes */
+    bool acm_pipe;                  /* the pipe is an ACM function's */
+    bool dtr;                       /* of that function: it is open */
     struct usb_cdc_line_coding line_coding;
 } UsbDevice;
 

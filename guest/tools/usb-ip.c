@@ -68,6 +68,31 @@ typedef struct Message {
 /* The driver hands out a buffer of this size for each read at most */
 #define PORT_CHUNK          4096
 /*
+ * Linux's cdc_acm submits a transfer again as soon as it is answered, until its
+ * terminal is full. What is answered by then waits in memory of a fixed size,
+ * and what has no room there is lost. A device on a bus is too slow to get far
+ * ahead of a program that reads. So is this one: in the pipe of an ACM function
+ * it answers that many bytes, and then no more than the driver submits anew. A
+ * terminal takes 4095 bytes, and says when all but 128 are read. What comes
+ * while the driver does not know yet that the terminal is full comes on top: so
+ * these are fewer.
+ */
+#define ACM_AHEAD           3072
+/* A larger transfer is not from cdc_acm, but from a program with its own */
+#define ACM_TRANSFER        1024
+/*
+ * A program may want several small transfers answered before it submits the
+ * next one: if that long nothing is submitted, in ms, another one is answered.
+ */
+#define ACM_STANDSTILL      1000
+/*
+ * A terminal begins with ECHO, and sends back what comes before the program has
+ * set its own mode. So it gets nothing for that long, in ms, when DTR goes up
+ * or down, and when the first transfer is submitted with DTR down: cdc_acm
+ * submits some before it raises DTR.
+ */
+#define ACM_HOLD            100
+/*
  * How long a device stays, in ms, when the other side of the port has closed,
  * and then after each read: unplugging discards what a terminal's driver has
  * read and the program behind it has not.
@@ -114,6 +139,13 @@ typedef struct Server {
 
     /* The port: may there be something to read, may it take something */
     bool readable, writable;
+    /* What is answered in the pipe, and not made up for by new transfers */
+    size_t ahead;
+    int64_t standstill;         /* it waits for those until then, in ms; or 0 */
+
+    int64_t hold;               /* it answers nothing until then, in ms; or 0 */
+    bool used;                  /* it was submitted since DTR went down */
+
     bool closed;                /* by its other side */
     int64_t deadline;           /* then the device goes, in ms; if closed */
 } Server;
@@ -200,11 +232,25 @@ static void complete(Server *s, Transfer *t, int status, size_t actual,
 /* ------------------------------------------------------------------ */
 /* Transfers that wait */
 
+/* The driver shows that it has taken @length bytes of what is answered */
+static void catch_up(Server *s, size_t length)
+{
+    s->ahead -= MIN(s->ahead, length);
+    s->standstill = 0;
+}
+
 static void enqueue(Server *s, Transfer *t)
 {
     TAILQ_INSERT_TAIL(&s->pending[t->in][t->ep], t, next);
     s->transfers++;
     s->held += t->in ? 0 : t->length;
+    if (t->in && t->ep == s->dev->pipe[1]) {
+        catch_up(s, t->length);
+        if (!s->used) {
+            s->used = true;
+            s->hold = now_ms() + ACM_HOLD;
+        }
+    }
 }
 
 static void dequeue(Server *s, Transfer *t)
@@ -318,24 +364,44 @@ static size_t read_port(Server *s, size_t want)
     return got;
 }
 
+/* How much may be answered in the pipe now, with @t as the next transfer */
+static size_t room_in(const Server *s, const Transfer *t)
+{
+    if (!s->dev->acm_pipe || t->length > ACM_TRANSFER) {
+        return PORT_SIZE;
+    }
+    if (s->hold) {
+        return 0;
+    }
+    return s->ahead < ACM_AHEAD ? ACM_AHEAD - s->ahead : 0;
+}
+
 /* Answer transfers from the device with what the port has */
 static void pump_in(Server *s)
 {
     TransferQueue *queue = &s->pending[1][s->dev->pipe[1]];
     Transfer *t;
 
-    while (!TAILQ_EMPTY(queue) && s->readable && s->end == USB_IP_RUNNING) {
-        size_t want = 0, got, at = 0;
+    while ((t = TAILQ_FIRST(queue)) && s->readable &&
+           s->end == USB_IP_RUNNING) {
+        size_t room = room_in(s, t), want = 0, got, at = 0;
 
+        if (room == 0) {
+            if (!s->standstill && !s->hold) {
+                s->standstill = now_ms() + ACM_STANDSTILL;
+            }
+            break;
+        }
         flush(s);
         TAILQ_FOREACH(t, queue, next) {
             want += t->length;
-            if (want >= PORT_SIZE) {
-                want = PORT_SIZE;
+            if (want >= room) {
+                want = room;
                 break;
             }
         }
         got = read_port(s, want);
+        s->ahead += got;
         if (got && s->closed) {
             s->deadline = now_ms() + LINGER;
         }
@@ -407,6 +473,7 @@ static void pump_notifications(Server *s)
 
 static void do_control(Server *s, Transfer *t)
 {
+    bool dtr = s->dev->dtr;
     int result;
 
     flush(s);
@@ -417,6 +484,10 @@ static void do_control(Server *s, Transfer *t)
                                 t->in ? 0 : t->length);
     if (result > (int)t->length) {
         result = t->length;
+    }
+    if (s->dev->dtr != dtr) {
+        s->hold = now_ms() + ACM_HOLD;
+        s->used = s->dev->dtr;
     }
     complete(s, t, result < 0 ? result : 0, result < 0 ? 0 : result,
              s->control);
@@ -627,22 +698,33 @@ static void port_event(Server *s, uint32_t events)
     }
 }
 
+/* Is it @when, unless that is 0? @left is at most what is left until then. */
+static bool due(int64_t when, int64_t *left)
+{
+    int64_t until = when ? when - now_ms() : INT64_MAX;
+
+    *left = MIN(*left, until < 0 ? 0 : until);
+    return until <= 0;
+}
+
 /* Wait for something to happen and see to it */
 static void step(Server *s, int epoll)
 {
     struct epoll_event events[3];
-    int timeout = -1, n, i;
+    int64_t left = INT64_MAX;
+    int n, i;
 
-    if (s->closed) {
-        int64_t left = s->deadline - now_ms();
-
-        if (left <= 0) {
-            end(s, USB_IP_HOST_CLOSED);
-            return;
-        }
-        timeout = left;
+    if (s->closed && due(s->deadline, &left)) {
+        end(s, USB_IP_HOST_CLOSED);
+        return;
     }
-    n = epoll_wait(epoll, events, 3, timeout);
+    if (due(s->hold, &left)) {
+        s->hold = 0;
+    }
+    if (due(s->standstill, &left)) {
+        catch_up(s, ACM_TRANSFER);
+    }
+    n = epoll_wait(epoll, events, 3, left == INT64_MAX ? -1 : left);
     if (n < 0 && errno != EINTR) {
         fail(s, "epoll");
     }

@@ -147,6 +147,42 @@ class UsbDevices(GuestTest):
         self.stop('acm')
         self.guest.wait_for('/dev/ttyACM0', removed=True)
 
+    def slow_reader(self, size, words):
+        """slowread of the terminal in the guest, until it has `size` bytes."""
+        self.guest.sh(f"""
+            rm -f /run/got
+            slowread {words} </dev/null >/run/got 2>/dev/null &
+            echo $! >/run/slow.pid""")
+        try:
+            self.guest.wait_until(f'[ $(wc -c </run/got) = {size} ]')
+        finally:
+            self.guest.sh('kill $(cat /run/slow.pid)')
+
+    def check_slow_terminal(self):
+        """A program that pauses between its reads of the terminal gets every
+        byte: more than what the kernel keeps for a terminal waits."""
+        data = os.urandom(2 * MIB)
+        self.start('acm')
+        self.guest.wait_for('/dev/ttyACM0')
+        sender = threading.Thread(target=self.port('acm').socket.sendall,
+                                  args=(data,))
+        sender.start()
+        self.slow_reader(len(data), '/dev/ttyACM0 4096 2000')
+        sender.join()
+        self.assertEqual(self.sum('/run/got'), hashlib.sha256(data).hexdigest())
+        self.stop('acm')
+
+    def check_first_line(self):
+        """A line that waits when a program opens the terminal is not sent
+        back: the terminal has its mode before the line comes."""
+        self.start('acm')
+        self.guest.wait_for('/dev/ttyACM0')
+        self.port('acm').socket.sendall(b'hello\n')
+        self.slow_reader(6, '/dev/ttyACM0 4096 2000 answer')
+        self.assertEqual(self.port('acm').receive(6), b'answer')
+        self.assertEqual(self.guest.sh('cat /run/got'), 'hello\n')
+        self.stop('acm')
+
     def check_libusb(self):
         """A libusb program opens the device of a vendor's class."""
         self.start('vendor')
@@ -394,12 +430,14 @@ class UsbPatchedDriver(UsbDevices):
     test_closed_and_opened = UsbDevices.check_closed_and_opened
     test_descriptors = UsbDevices.check_descriptors
     test_detached = UsbDevices.check_detached
+    test_first_line = UsbDevices.check_first_line
     test_last_bytes = UsbDevices.check_last_bytes
     test_libusb = UsbDevices.check_libusb
     test_lsusb = UsbDevices.check_lsusb
     test_mistakes = UsbDevices.check_mistakes
     test_properties = UsbDevices.check_properties
     test_same_port = UsbDevices.check_same_port
+    test_slow_terminal = UsbDevices.check_slow_terminal
     test_terminal = UsbDevices.check_terminal
     test_unplug = UsbDevices.check_unplug
     test_waits_for_host = UsbDevices.check_waits_for_host

@@ -794,6 +794,115 @@ static void test_many_bytes(void)
 }
 
 /*
+ * The pipe of an ACM function is answered 3 KiB ahead of what is submitted
+ * anew: a terminal's driver submits at once, and stops when it is full.
+ */
+static void test_ahead(void)
+{
+    enum { SIZE = 1024, DRIVER = 16, AHEAD = 3 };
+    g_autofree uint8_t *sent = g_malloc(32 * SIZE);
+    uint8_t got[8 * SIZE];
+    uint32_t first, seqnum;
+    unsigned int done, i;
+    Plugged *p = plug_class("cdc-acm");
+
+    for (i = 0; i < 32 * SIZE; i++) {
+        sent[i] = i >> 10 ^ i;
+    }
+    configure(p);
+    first = p->seqnum + 1;
+    for (i = 0; i < DRIVER; i++) {
+        submit(p, IN, 1, 0, SIZE, NULL, NULL);
+    }
+    control(p, "80 00 0000 0000 0000", "");         /* it has them all */
+    send_all(p->ports[0], sent, 24 * SIZE);
+    for (done = 0; done < AHEAD; done++) {
+        answered(p, first + done, IN, 0, SIZE, got);
+        g_assert_cmpmem(got, SIZE, sent + done * SIZE, SIZE);
+    }
+    control(p, "80 00 0000 0000 0000", "");         /* and nothing more */
+
+    /* Each new one is one more; half a one is half of the next one */
+    for (i = 0; i < 5; i++, done++) {
+        submit(p, IN, 1, 0, SIZE, NULL, NULL);
+        answered(p, first + done, IN, 0, SIZE, got);
+        g_assert_cmpmem(got, SIZE, sent + done * SIZE, SIZE);
+        control(p, "80 00 0000 0000 0000", "");
+    }
+    seqnum = submit(p, IN, 1, 0, SIZE / 2, NULL, NULL);
+    answered(p, first + done, IN, 0, SIZE / 2, got);
+    g_assert_cmpmem(got, SIZE / 2, sent + done * SIZE, SIZE / 2);
+    control(p, "80 00 0000 0000 0000", "");
+    unlink_and(p, seqnum, -ECONNRESET);
+
+    /* Not for good: a program may submit the next ones when all are answered */
+    answered(p, first + done + 1, IN, 0, SIZE, got);
+    g_assert_cmpmem(got, SIZE, sent + done * SIZE + SIZE / 2, SIZE);
+    unplug(p);
+
+    /* The bytes count, not the transfers */
+    p = plug_class("cdc-acm");
+    configure(p);
+    for (i = 0; i < DRIVER; i++) {
+        seqnum = submit(p, IN, 1, 0, SIZE, NULL, NULL);
+        send_all(p->ports[0], sent, 100);
+        answered(p, seqnum, IN, 0, 100, got);
+    }
+
+    /* Large transfers are those of a program, and so are all without ACM */
+    for (i = 0; i < 4; i++) {
+        seqnum = submit(p, IN, 1, 0, sizeof(got), NULL, NULL);
+        send_all(p->ports[0], sent, sizeof(got));
+        answered(p, seqnum, IN, 0, sizeof(got), got);
+    }
+    unplug(p);
+
+    p = plug_class("vendor");
+    configure(p);
+    send_all(p->ports[0], sent, DRIVER * SIZE);
+    first = p->seqnum + 1;
+    for (i = 0; i < DRIVER; i++) {
+        submit(p, IN, 1, 0, SIZE, NULL, NULL);
+    }
+    for (i = 0; i < DRIVER; i++) {
+        answered(p, first + i, IN, 0, SIZE, got);
+    }
+    unplug(p);
+}
+
+/*
+ * A terminal that was just opened echoes: it gets nothing for 100 ms. Linux
+ * submits transfers before it raises DTR.
+ */
+static void test_hold(void)
+{
+    Plugged *p = plug_class("cdc-acm");
+    uint32_t seqnum;
+    uint8_t got[8];
+    int64_t opened;
+    int i;
+
+    configure(p);
+    send_all(p->ports[0], "1234", 4);
+    for (i = 1; i <= 2; i++) {
+        opened = g_get_monotonic_time() / 1000;
+        seqnum = submit(p, IN, 1, 0, 1, NULL, NULL);
+        answered(p, seqnum, IN, 0, 1, got);
+        g_assert_cmpint(got[0], ==, '0' + 2 * i - 1);
+        g_assert_cmpint(g_get_monotonic_time() / 1000 - opened, >=, 100 - 1);
+
+        opened = g_get_monotonic_time() / 1000;
+        control(p, "21 22 0100 0000 0000", "");     /* DTR */
+        seqnum = submit(p, IN, 1, 0, 1, NULL, NULL);
+        answered(p, seqnum, IN, 0, 1, got);
+        g_assert_cmpint(got[0], ==, '0' + 2 * i);
+        g_assert_cmpint(g_get_monotonic_time() / 1000 - opened, >=, 100 - 1);
+        control(p, "21 22 0000 0000 0000", "");
+    }
+    unplug(p);
+}
+
+/*
  * The pipe is the first interface's that has a pair in some setting, and is not
  * there in the others; other endpoints have nothing and take nothing.
  */
@@ -1208,6 +1317,8 @@ int main(int argc, char **argv)
     g_test_add_func("/usb/speed", test_speed);
     g_test_add_func("/usb/bytes", test_bytes);
     g_test_add_func("/usb/many-bytes", test_many_bytes);
+    g_test_add_func("/usb/ahead", test_ahead);
+    g_test_add_func("/usb/hold", test_hold);
     g_test_add_func("/usb/pipe-of-settings", test_pipe_of_settings);
     g_test_add_func("/usb/nonsense", test_nonsense);
     g_test_add_func("/usb/halt", test_halt);
