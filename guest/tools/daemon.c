@@ -136,7 +136,7 @@ static void tell_udev(const char *name)
     }
 }
 
-static void complain(void *opaque, const char *text)
+static void daemon_complain(void *opaque, const char *text)
 {
     Controller *c = opaque;
 
@@ -150,7 +150,7 @@ static const LedgerEffects effects = {
     .instance = port_instance,
     .names = port_names,
     .changed = tell_udev,
-    .complain = complain,
+    .complain = daemon_complain,
 };
 
 /*
@@ -336,7 +336,7 @@ static void feed_gone(Daemon *d, Controller *c)
 /* ------------------------------------------------------------------ */
 /* The kernel's events */
 
-static void port_event(Daemon *d, const Uevent *event)
+static void daemon_port_event(Daemon *d, const Uevent *event)
 {
     unsigned int device = 0, id = 0;
     Controller *c;
@@ -396,7 +396,7 @@ static void read_uevents(Daemon *d)
         if (c) {
             adopt_store(d, c);
         } else {
-            port_event(d, &event);
+            daemon_port_event(d, &event);
         }
     }
 }
@@ -467,7 +467,7 @@ static int64_t open_due(Daemon *d)
     return next;
 }
 
-static void run(Daemon *d)
+static void daemon_run(Daemon *d)
 {
     int64_t ready_at = now_ms() + READY_TIMEOUT;
     bool ready = false;
@@ -550,7 +550,7 @@ int vser_daemon(int argc, char **argv)
     }
     consider_all(&d, false);
     if (adopt_store(&d, NULL)) {
-        run(&d);
+        daemon_run(&d);
     }
     return VSER_FAILED;
 }

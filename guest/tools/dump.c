@@ -40,8 +40,8 @@ typedef struct Layout {
 /* Lines */
 
 /* Begin a line with a field's name and value */
-static void PRINTF(3, 4) begin(int indent, const char *name, const char *fmt,
-                               ...)
+static void PRINTF(3, 4)
+dump_begin(int indent, const char *name, const char *fmt, ...)
 {
     char value[32];
     va_list ap;
@@ -54,7 +54,7 @@ static void PRINTF(3, 4) begin(int indent, const char *name, const char *fmt,
 }
 
 /* End the line with the meaning of the value */
-static void end(const char *meaning)
+static void dump_end(const char *meaning)
 {
     if (meaning && *meaning) {
         putchar(' ');
@@ -71,7 +71,7 @@ static void line(int indent, const char *text)
 /* ------------------------------------------------------------------ */
 /* How fields are shown */
 
-static unsigned int value_of(const Field *field, const uint8_t *p)
+static unsigned int dump_value_of(const Field *field, const uint8_t *p)
 {
     return get_le(p + field->offset, field->size);
 }
@@ -79,16 +79,16 @@ static unsigned int value_of(const Field *field, const uint8_t *p)
 static void named(int indent, const Field *field, const uint8_t *p,
                   const char *meaning)
 {
-    begin(indent, field->name, "%u", value_of(field, p));
-    end(meaning);
+    dump_begin(indent, field->name, "%u", dump_value_of(field, p));
+    dump_end(meaning);
 }
 
 static void named_hex(int indent, const Field *field, const uint8_t *p,
                       const char *meaning)
 {
-    begin(indent, field->name, "0x%0*x", 2 * (int)field->size,
-          value_of(field, p));
-    end(meaning);
+    dump_begin(indent, field->name, "0x%0*x", 2 * (int)field->size,
+               dump_value_of(field, p));
+    dump_end(meaning);
 }
 
 static void show_number(const Port *port, int indent, const Field *field,
@@ -108,11 +108,11 @@ static void show_hex(const Port *port, int indent, const Field *field,
 static void show_bcd(const Port *port, int indent, const Field *field,
                      const uint8_t *p)
 {
-    unsigned int value = value_of(field, p);
+    unsigned int value = dump_value_of(field, p);
 
     (void)port;
-    begin(indent, field->name, "%x.%02x", value >> 8, value & 0xff);
-    end(NULL);
+    dump_begin(indent, field->name, "%x.%02x", value >> 8, value & 0xff);
+    dump_end(NULL);
 }
 
 static void show_string(const Port *port, int indent, const Field *field,
@@ -120,7 +120,7 @@ static void show_string(const Port *port, int indent, const Field *field,
 {
     char text[VIRTIO_SERIAL_DESC_STRING_SIZE];
 
-    port_string(port, value_of(field, p), text);
+    port_string(port, dump_value_of(field, p), text);
     named(indent, field, p, text);
 }
 
@@ -168,7 +168,7 @@ static void show_product(const Port *port, int indent, const Field *field,
 static void show_config_attributes(const Port *port, int indent,
                                    const Field *field, const uint8_t *p)
 {
-    unsigned int value = value_of(field, p);
+    unsigned int value = dump_value_of(field, p);
 
     show_hex(port, indent, field, p);
     if (!(value & USB_CONFIG_ATT_ONE)) {
@@ -185,17 +185,17 @@ static void show_power(const Port *port, int indent, const Field *field,
                        const uint8_t *p)
 {
     (void)port;
-    begin(indent, field->name, "%u", value_of(field, p) * 2);
+    dump_begin(indent, field->name, "%u", dump_value_of(field, p) * 2);
     puts("mA");
 }
 
 static void show_address(const Port *port, int indent, const Field *field,
                          const uint8_t *p)
 {
-    unsigned int value = value_of(field, p);
+    unsigned int value = dump_value_of(field, p);
 
     (void)port;
-    begin(indent, field->name, "0x%02x", value);
+    dump_begin(indent, field->name, "0x%02x", value);
     printf("  EP %u %s\n", value & USB_ENDPOINT_NUMBER_MASK,
            value & USB_DIR_IN ? "IN" : "OUT");
 }
@@ -213,7 +213,7 @@ static void show_endpoint_attributes(const Port *port, int indent,
         { "Usage Type",
           { "Data", "Feedback", "Implicit feedback Data", "(reserved)" } },
     };
-    unsigned int value = value_of(field, p);
+    unsigned int value = dump_value_of(field, p);
     size_t i;
 
     show_number(port, indent, field, p);
@@ -226,17 +226,17 @@ static void show_endpoint_attributes(const Port *port, int indent,
 static void show_packet_size(const Port *port, int indent, const Field *field,
                              const uint8_t *p)
 {
-    unsigned int value = value_of(field, p);
+    unsigned int value = dump_value_of(field, p);
 
     (void)port;
-    begin(indent, field->name, "0x%04x", value);
+    dump_begin(indent, field->name, "0x%04x", value);
     printf("  %ux %u bytes\n", (value >> 11 & 3) + 1, value & 0x7ff);
 }
 
 static void show_call_management(const Port *port, int indent,
                                  const Field *field, const uint8_t *p)
 {
-    unsigned int value = value_of(field, p);
+    unsigned int value = dump_value_of(field, p);
 
     show_hex(port, indent, field, p);
     if (value & USB_CDC_CALL_MGMT_CAP_CALL_MGMT) {
@@ -258,7 +258,7 @@ static void show_acm(const Port *port, int indent, const Field *field,
 
     show_hex(port, indent, field, p);
     for (i = ARRAY_SIZE(capability) - 1; i >= 0; i--) {
-        if (value_of(field, p) & 1 << i) {
+        if (dump_value_of(field, p) & 1 << i) {
             line(indent + 2, capability[i]);
         }
     }
@@ -271,11 +271,11 @@ static void show_numbers(const Port *port, int indent, const Field *field,
     size_t at;
 
     (void)port;
-    begin(indent, field->name, "%u", value_of(field, p));
+    dump_begin(indent, field->name, "%u", dump_value_of(field, p));
     for (at = field->offset + 1; at < desc_length(p); at++) {
         printf(" %u", p[at]);
     }
-    end(NULL);
+    dump_end(NULL);
 }
 
 static void show_hexes(const Port *port, int indent, const Field *field,

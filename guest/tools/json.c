@@ -25,7 +25,7 @@ static void new_line(const Json *json)
 }
 
 /* A value follows */
-static void begin_value(Json *json, const char *key)
+static void json_begin_value(Json *json, const char *key)
 {
     if (json->depth) {
         if (!json->open[json->depth - 1].empty) {
@@ -39,10 +39,11 @@ static void begin_value(Json *json, const char *key)
     }
 }
 
-static void begin(Json *json, const char *key, const char *ends, bool in_line)
+static void json_begin(Json *json, const char *key, const char *ends,
+                       bool in_line)
 {
     assert(json->depth < JSON_DEPTH);
-    begin_value(json, key);
+    json_begin_value(json, key);
     putc(ends[0], json->stream);
     json->open[json->depth].end = ends[1];
     json->open[json->depth].empty = true;
@@ -52,17 +53,17 @@ static void begin(Json *json, const char *key, const char *ends, bool in_line)
 
 void json_object(Json *json, const char *key)
 {
-    begin(json, key, "{}", false);
+    json_begin(json, key, "{}", false);
 }
 
 void json_object_inline(Json *json, const char *key)
 {
-    begin(json, key, "{}", true);
+    json_begin(json, key, "{}", true);
 }
 
 void json_array(Json *json, const char *key)
 {
-    begin(json, key, "[]", false);
+    json_begin(json, key, "[]", false);
 }
 
 void json_end(Json *json, unsigned int depth)
@@ -86,7 +87,7 @@ void json_end(Json *json, unsigned int depth)
 
 void json_text(Json *json, const char *key, const char *text)
 {
-    begin_value(json, key);
+    json_begin_value(json, key);
     if (text && *text) {
         text_print_json(json->stream, text);
     } else {
@@ -96,13 +97,13 @@ void json_text(Json *json, const char *key, const char *text)
 
 void json_number(Json *json, const char *key, uint32_t number)
 {
-    begin_value(json, key);
+    json_begin_value(json, key);
     fprintf(json->stream, "%" PRIu32, number);
 }
 
 void json_hex(Json *json, const char *key, uint32_t number, int digits)
 {
-    begin_value(json, key);
+    json_begin_value(json, key);
     fprintf(json->stream, "\"%0*" PRIx32 "\"", digits, number);
 }
 
@@ -111,7 +112,7 @@ void json_bytes(Json *json, const char *key, const uint8_t *bytes,
 {
     size_t i;
 
-    begin_value(json, key);
+    json_begin_value(json, key);
     putc('"', json->stream);
     for (i = 0; i < length; i++) {
         fprintf(json->stream, "%02x", bytes[i]);

@@ -64,7 +64,7 @@ void ledger_init(Ledger *ledger, unsigned int device,
     ledger->opaque = opaque;
 }
 
-static void PRINTF(2, 3) complain(Ledger *ledger, const char *fmt, ...)
+static void PRINTF(2, 3) ledger_complain(Ledger *ledger, const char *fmt, ...)
 {
     char text[512];
     va_list ap;
@@ -268,10 +268,11 @@ static void learn(Ledger *ledger, const Record *record)
 
     entry_name(ledger, record->id, name);
     if (!virtio_serial_desc_check(record->blob, record->length, &err)) {
-        complain(ledger, "no well-formed descriptor for %s: %s", name,
-                 err.text);
+        ledger_complain(ledger, "no well-formed descriptor for %s: %s", name,
+                        err.text);
     } else if (!entry && ledger->entries == LEDGER_MAX) {
-        complain(ledger, "%s ignored: more than %u ports", name, LEDGER_MAX);
+        ledger_complain(ledger, "%s ignored: more than %u ports", name,
+                        LEDGER_MAX);
     } else {
         put = ledger->effects->put(name, entry ? entry->instance : 0,
                                    record->blob, record->length);
@@ -289,7 +290,7 @@ static void learn(Ledger *ledger, const Record *record)
             return;
         }
         /* The disk may be full: it may have room at the next snapshot */
-        complain(ledger, "%s/%s: %s", VSER_STORE, name, strerror(errno));
+        ledger_complain(ledger, "%s/%s: %s", VSER_STORE, name, strerror(errno));
         ledger->missed = true;
         ledger->changes++;
     }

@@ -124,23 +124,23 @@ typedef struct JsonField {
                  uint32_t value, size_t size);
 } JsonField;
 
-static void show_number(Json *json, const Port *port, const char *key,
-                        uint32_t value, size_t size)
+static void list_show_number(Json *json, const Port *port, const char *key,
+                             uint32_t value, size_t size)
 {
     (void)port;
     (void)size;
     json_number(json, key, value);
 }
 
-static void show_hex(Json *json, const Port *port, const char *key,
-                     uint32_t value, size_t size)
+static void list_show_hex(Json *json, const Port *port, const char *key,
+                          uint32_t value, size_t size)
 {
     (void)port;
     json_hex(json, key, value, 2 * size);
 }
 
-static void show_string(Json *json, const Port *port, const char *key,
-                        uint32_t value, size_t size)
+static void list_show_string(Json *json, const Port *port, const char *key,
+                             uint32_t value, size_t size)
 {
     char text[VIRTIO_SERIAL_DESC_STRING_SIZE];
 
@@ -150,11 +150,11 @@ static void show_string(Json *json, const Port *port, const char *key,
 }
 
 #define FIELD(type, field, how) \
-    { .key = #field, .show = show_ ## how, DESC_AT(type, field) }
+    { .key = #field, .show = list_show_ ## how, DESC_AT(type, field) }
 #define FIELD_NAMED(name, type, field) \
-    { .key = name, .show = show_string, DESC_AT(type, field) }
+    { .key = name, .show = list_show_string, DESC_AT(type, field) }
 
-static const JsonField device_fields[] = {
+static const JsonField list_device_fields[] = {
     FIELD(usb_device_descriptor, idVendor, hex),
     FIELD(usb_device_descriptor, idProduct, hex),
     FIELD(usb_device_descriptor, bcdDevice, hex),
@@ -167,14 +167,14 @@ static const JsonField device_fields[] = {
     FIELD_NAMED("serial", usb_device_descriptor, iSerialNumber),
 };
 
-static const JsonField config_fields[] = {
+static const JsonField list_config_fields[] = {
     FIELD(usb_config_descriptor, bConfigurationValue, number),
     FIELD(usb_config_descriptor, bmAttributes, hex),
     FIELD(usb_config_descriptor, bMaxPower, number),
     FIELD_NAMED("configuration", usb_config_descriptor, iConfiguration),
 };
 
-static const JsonField interface_fields[] = {
+static const JsonField list_interface_fields[] = {
     FIELD(usb_interface_descriptor, bInterfaceNumber, hex),
     FIELD(usb_interface_descriptor, bAlternateSetting, number),
     FIELD(usb_interface_descriptor, bInterfaceClass, hex),
@@ -183,7 +183,7 @@ static const JsonField interface_fields[] = {
     FIELD_NAMED("interface", usb_interface_descriptor, iInterface),
 };
 
-static const JsonField endpoint_fields[] = {
+static const JsonField list_endpoint_fields[] = {
     FIELD(usb_endpoint_descriptor, bEndpointAddress, hex),
     FIELD(usb_endpoint_descriptor, bmAttributes, hex),
     FIELD(usb_endpoint_descriptor, wMaxPacketSize, number),
@@ -214,21 +214,21 @@ static void json_configurations(Json *json, const Port *port)
         case USB_DT_CONFIG:
             json_end(json, inside);
             json_object(json, NULL);
-            json_fields(json, port, p, config_fields,
-                        ARRAY_SIZE(config_fields));
+            json_fields(json, port, p, list_config_fields,
+                        ARRAY_SIZE(list_config_fields));
             json_array(json, "interfaces");
             break;
         case USB_DT_INTERFACE:
             json_end(json, inside + 2);
             json_object(json, NULL);
-            json_fields(json, port, p, interface_fields,
-                        ARRAY_SIZE(interface_fields));
+            json_fields(json, port, p, list_interface_fields,
+                        ARRAY_SIZE(list_interface_fields));
             json_array(json, "endpoints");
             break;
         case USB_DT_ENDPOINT:
             json_object_inline(json, NULL);
-            json_fields(json, port, p, endpoint_fields,
-                        ARRAY_SIZE(endpoint_fields));
+            json_fields(json, port, p, list_endpoint_fields,
+                        ARRAY_SIZE(list_endpoint_fields));
             json_end(json, inside + 4);
             break;
         }
@@ -254,8 +254,8 @@ static void json_port(Json *json, const Port *port)
     snprintf(path, sizeof(path), "%s/%s/name", VSER_SYSFS, port->name);
     file_read_line(path, name, sizeof(name));
     json_text(json, "name", name);
-    json_fields(json, port, port->blob, device_fields,
-                ARRAY_SIZE(device_fields));
+    json_fields(json, port, port->blob, list_device_fields,
+                ARRAY_SIZE(list_device_fields));
     json_text(json, "vendorFromDatabase", names_vendor(info->idVendor));
     json_text(json, "productFromDatabase",
               names_product(info->idVendor, info->idProduct));

@@ -16,7 +16,7 @@ void records_reset(Records *records)
 }
 
 static RecordType PRINTF(2, 3)
-malformed(VirtIOSerialDescError *err, const char *fmt, ...)
+records_malformed(VirtIOSerialDescError *err, const char *fmt, ...)
 {
     va_list ap;
 
@@ -35,19 +35,22 @@ static RecordType check_control(const uint8_t *p, Record *record,
     record->id = get_le(p, 4);
     if (event != VIRTIO_CONSOLE_PORT_REMOVE &&
         event != VIRTIO_CONSOLE_PORT_DESC) {
-        return malformed(err, "event is %u, not %u or %u", event,
-                         VIRTIO_CONSOLE_PORT_REMOVE, VIRTIO_CONSOLE_PORT_DESC);
+        return records_malformed(err, "event is %u, not %u or %u", event,
+                                 VIRTIO_CONSOLE_PORT_REMOVE,
+                                 VIRTIO_CONSOLE_PORT_DESC);
     }
     if (record->id > INT32_MAX &&
         (record->id != VIRTSERIALDESC_END ||
          event == VIRTIO_CONSOLE_PORT_REMOVE)) {
-        return malformed(err, "id is %08x, more than 7fffffff", record->id);
+        return records_malformed(err, "id is %08x, more than 7fffffff",
+                                 record->id);
     }
     if (event == VIRTIO_CONSOLE_PORT_REMOVE) {
         return RECORD_GONE;
     }
     if (value != 1) {
-        return malformed(err, "value is %u, not 1: a blob comes whole", value);
+        return records_malformed(err, "value is %u, not 1: a blob comes whole",
+                                 value);
     }
     return record->id == VIRTSERIALDESC_END ? RECORD_END : RECORD_DESC;
 }
@@ -60,11 +63,12 @@ static RecordType check_desc(const uint8_t *p, RecordType type, Record *record,
     uint32_t max = type == RECORD_END ? 0 : VIRTIO_SERIAL_DESC_MAX;
 
     if (length > max) {
-        return malformed(err, "length is %u, more than %u", length, max);
+        return records_malformed(err, "length is %u, more than %u", length,
+                                 max);
     }
     if (offset != 0) {
-        return malformed(err, "offset is %u, not 0: a blob comes whole",
-                         offset);
+        return records_malformed(err, "offset is %u, not 0: a blob comes whole",
+                                 offset);
     }
     record->length = length;
     return type;

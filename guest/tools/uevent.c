@@ -49,8 +49,8 @@ int uevent_open(void)
 }
 
 /* The value of @key in @message, of @length bytes; NULL if there is no @key */
-static const char *value_of(const char *message, size_t length,
-                            const char *key)
+static const char *uevent_value_of(const char *message, size_t length,
+                                   const char *key)
 {
     const char *p = message, *end = message + length;
 
@@ -84,9 +84,9 @@ UeventResult uevent_next(int fd, Uevent *event)
             continue;
         }
         message[length] = '\0';
-        subsystem = value_of(message, length, "SUBSYSTEM=");
-        action = value_of(message, length, "ACTION=");
-        path = value_of(message, length, "DEVPATH=");
+        subsystem = uevent_value_of(message, length, "SUBSYSTEM=");
+        action = uevent_value_of(message, length, "ACTION=");
+        path = uevent_value_of(message, length, "DEVPATH=");
         if (!subsystem || strcmp(subsystem, "virtio-ports") != 0 ||
             !action || !path) {
             continue;

@@ -44,7 +44,7 @@ static int help(FILE *stream)
     return stream == stdout ? EXIT_SUCCESS : VSER_USAGE;
 }
 
-static int run(int argc, char **argv)
+static int vser_run(int argc, char **argv)
 {
     const char *slash = argc ? strrchr(argv[0], '/') : NULL;
     size_t i;
@@ -97,7 +97,7 @@ int main(int argc, char **argv)
     int ret;
 
     reserve_standard_files();
-    ret = run(argc, argv);
+    ret = vser_run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         vser_error("stdout: %s", strerror(errno));
         return ret ? ret : VSER_FAILED;
