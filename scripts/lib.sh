@@ -1,22 +1,22 @@
 # shellcheck shell=bash
-# What the scripts share: where things are, how a script begins, progress, how a
-# test's outcome is said. Source it; it changes nothing by itself.
+# Functions and variables that all scripts share: paths, the begin of a script,
+# progress, results of tests. Sourcing this file does no work.
 #
-# A script begins with its arguments, and then with
+# A script first checks its arguments, and then calls
 #
 #     begin NEED [ARGUMENT...]
 #
-# which says what stands in the way before anything long is done: a path that
-# QEMU can't be built in, packages (scripts/needs), disk space; and has build/
-# for this script alone until it ends.
+# begin checks what a long run needs: a path in which QEMU can be built, packages
+# (scripts/needs), disk space. It also locks build/ for this script until the script
+# ends.
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 set -euo pipefail
 
-# What a shell or a git that we are started from may have told its children, and
-# would be taken for meant for us: where "cd" looks, which repository "git" is in
+# A shell or git that starts us may have set these for itself: where "cd" looks, and
+# which repository "git" uses. They must not count for us.
 set +o noclobber
 unset CDPATH
 # shellcheck disable=SC2046 # one word a variable
@@ -26,9 +26,9 @@ TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 BUILD=$TOP/build
 JOBS=$(nproc)
 export LC_ALL=C.UTF-8
-# What is made here is read by others: a guest, the user as whom libvirtd runs
+# A guest, and the user as whom libvirtd runs, must be able to read our files
 umask 022
-# Not in an ordinary user's: mkfs.ext4, chroot, depmod
+# mkfs.ext4, chroot and depmod, which are not in the PATH of an ordinary user
 PATH=$PATH:/usr/sbin:/sbin
 
 say()  { printf '%s\n' "$*" >&2; }
@@ -41,9 +41,9 @@ die()  { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 # shellcheck source=qemu.sh
 . "$TOP/scripts/qemu.sh"
 
-# begin NEED...: what scripts/needs has of these is there, or is named; build/
-# is ours. A script that another one has started has all that from it, but for
-# packages.
+# begin NEED...: check or install what scripts/needs has for these names, and lock
+# build/. A script that another script has started only checks the packages: the other
+# script has done the rest.
 begin() {
     if [ "${VIRTIO_SERIAL_DESC_BUILD:-}" != "$BUILD" ]; then
         close_inherited
@@ -60,9 +60,9 @@ begin() {
     need "$@"
 }
 
-# close_inherited: close the file descriptors above 2 that whoever started us
-# has left open. With many of them the next ones have two digits, which dash
-# can't redirect to. One is bash's own: from it the script is read.
+# close_inherited: close the file descriptors above 2 that the process that started us
+# has left open. dash can't redirect to a file descriptor of two digits, as the next
+# ones could be. One file descriptor is bash's own: bash reads the script from it.
 close_inherited() {
     local fd
     for fd in /proc/self/fd/*; do
@@ -70,9 +70,9 @@ close_inherited() {
     done
 }
 
-# check_path PATH: QEMU's configure refuses a path with a space or a colon, its
-# options take a comma for their end, make and ninja a $ for a variable's
-# beginning. What is accepted is what is tested.
+# check_path PATH: QEMU's configure refuses a path with a space or a colon, a comma
+# ends an option, and a $ begins a variable for make and ninja. Only the characters
+# that are tested are accepted.
 check_path() {
     local bad=${1//[[:alnum:]\/._+@~^=-]/}
     [ -z "$bad" ] ||
@@ -80,10 +80,10 @@ check_path() {
             "path: move this to one of letters, digits and / . _ + - @ = ~ ^"
 }
 
-# lock_build: wait until no other script uses build/, and have it until we end.
-# The lock is descriptor 8, which what we start inherits: so it is held until the
-# last of that has ended, however we end. What is to go on without it closes
-# $VIRTIO_SERIAL_DESC_LOCK.
+# lock_build: wait until no other script uses build/, and lock build/ until we end.
+# The lock is file descriptor 8, and programs that we start inherit it: so the lock is
+# held until the last of them has ended, however we end. A program that should run
+# without the lock closes $VIRTIO_SERIAL_DESC_LOCK.
 lock_build() {
     exec 8>>"$BUILD/lock"
     if ! flock -n 8; then
@@ -94,7 +94,7 @@ lock_build() {
     export VIRTIO_SERIAL_DESC_LOCK=8
 }
 
-# check_space NEED...: is there room for what has not been made yet?
+# check_space NEED...: is there disk space for everything that is not made yet?
 check_space() {
     local free want
     want=$(megabytes disk --missing "$@")
@@ -104,10 +104,10 @@ check_space() {
             "or move this clone"
 }
 
-# run_logged NAME CMD...: run CMD with its output in build/log/NAME.log and a
-# line of progress every 15 s; where it fails, show the end of the log. If we are
-# ended, so is CMD with all that it started; but with LET_FINISH=yes it is not what
-# can be ended at any time, and we wait for it.
+# run_logged NAME CMD...: run CMD with its output in build/log/NAME.log and a line of
+# progress every 15 s; if CMD fails, show the end of the log. If we are interrupted, CMD
+# is ended too, with all processes that it started. With LET_FINISH=yes we wait for CMD
+# instead: it must not be ended in the middle.
 run_logged() {
     local name=$1 log=$BUILD/log/$1.log start=$SECONDS pid rc=0
     shift
@@ -135,8 +135,8 @@ run_logged() {
     fi
 }
 
-# stop_logged NAME PID: we are to end, with exit status 130, which nobody takes for a
-# failure of NAME
+# stop_logged NAME PID: we are interrupted: end with exit status 130, which does not
+# count as a failure of NAME
 stop_logged() {
     trap '' INT TERM HUP
     if [ "${LET_FINISH:-}" ]; then
@@ -148,12 +148,12 @@ stop_logged() {
     exit 130
 }
 
-# or_interrupted STATUS: end here if that is the status of what was interrupted
+# or_interrupted STATUS: end if STATUS is the exit status of an interrupted command
 or_interrupted() {
     [ "$1" != 130 ] || exit 130
 }
 
-# run_child CMD...: run another script of ours, which is ended if we are
+# run_child CMD...: run another script of ours; if we are interrupted, end it
 run_child() {
     local pid rc=0
     "$@" &
@@ -164,20 +164,20 @@ run_child() {
     return "$rc"
 }
 
-# show_failure LOG: what may tell why, from the end of the log of a test program
+# show_failure LOG: print the end of a test program's log, which may tell why it failed
 show_failure() {
     grep -v '^ok \|^# Start\|^# End\|^# starting' "$1" | tail -n 25 |
         cut -c 1-1000 | sed 's/^/  | /'
 }
 
-# case_of NAME CMD...: one test that is a command. Say how it went and count it in
-# $passed or $failed; its output is in build/log/, by its name. Returns whether
-# it passed.
+# case_of NAME CMD...: run a command as one test. Print the result and count it in
+# $passed or $failed; the output is in build/log/, under NAME. Returns whether the test
+# passed.
 case_of() {
     local name=$1 log=$BUILD/log/${1//\//-}.log
     shift
     rm -f "$log"
-    # In braces, so that the shell's word on a signal goes to the log too
+    # In braces, so that the shell's message about a signal goes to the log too
     if { "$@"; } >"$log" 2>&1 </dev/null; then
         echo "ok $name"
         passed=$((passed + 1))

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Packages: what a step needs of them (the tables are scripts/needs and, for suites
-# of tests, tests/README.md), and apt configurations of our own, a directory a Debian
-# release, so that a release's packages and sources are had whatever release this
-# machine is. lib.sh has it.
+# Packages: which ones a step needs (the tables are scripts/needs and, for test suites,
+# tests/README.md), and apt configurations of our own, one directory for each Debian
+# release. With these we get packages and sources of any release, whatever release this
+# machine has. lib.sh sources this file.
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -10,15 +10,15 @@
 # ----------------------------------------------------------------------
 # What a step needs
 
-# suites_in HEADING: the suites of that section of tests/README.md, in order
+# suites_in HEADING: the names of the suites in that section of tests/README.md
 suites_in() {
     awk -F '|' -v heading="## $1" '
         /^## / { on = $0 == heading }
         on && /^\| `/ { gsub(/[` ]/, "", $2); print $2 }' "$TOP/tests/README.md"
 }
 
-# needs_rows: the rows of scripts/needs, and in the same columns the suites of
-# tests/README.md, whose result is never there
+# needs_rows: the rows of scripts/needs, and the suites of tests/README.md in the same
+# columns; a suite is done each time
 needs_rows() {
     grep '^[a-z]' "$TOP/scripts/needs"
     awk -F '|' '
@@ -31,8 +31,8 @@ needs_rows() {
 
 NEEDS=$(needs_rows)
 
-# cell ROWS NAME COLUMN: of the row with that name, which is its first column, that
-# column without spaces at its ends, nothing for "-"; 1 if there is no such row
+# cell ROWS NAME COLUMN: that column of the row whose first column is NAME, without
+# spaces at the ends; nothing for "-". Returns 1 if there is no such row.
 cell() {
     awk -F '|' -v name="$2" -v column="$3" '
         { key = $1; gsub(/ /, "", key) }
@@ -44,14 +44,14 @@ cell() {
         END { exit !found }' <<<"$1"
 }
 
-# needs_column NAME COLUMN: a column of these rows, 1 to 8; dies if there is no such
-# name
+# needs_column NAME COLUMN: a column, 1 to 8, of the row NAME; dies if there is no such
+# row
 needs_column() {
     cell "$NEEDS" "$1" "$2" || die "neither scripts/needs nor tests/README.md has '$1'"
 }
 
-# needs_of NAME...: these and all that they include, each once, what is included
-# first; fails if one of them has no row
+# needs_of NAME...: these names and all names that they include, each once, included
+# names first; fails if a name has no row
 needs_of() {
     local name included
     for name in "$@"; do
@@ -62,7 +62,7 @@ needs_of() {
     done | awk '!seen[$0]++'
 }
 
-# packages_of NAME...: the packages that these need, alternatives as "a/b"
+# packages_of NAME...: the packages that these names need, alternatives as "a/b"
 packages_of() {
     local name
     for name in $(needs_of "$@"); do
@@ -70,8 +70,7 @@ packages_of() {
     done | tr ' ' '\n' | grep . | awk '!seen[$0]++'
 }
 
-# needs_missing NAME...: of these and what they include, those whose result is
-# not there yet
+# needs_missing NAME...: the names of needs_of NAME... whose result is not there yet
 needs_missing() {
     local name made
     for name in $(needs_of "$@"); do
@@ -80,9 +79,9 @@ needs_missing() {
     done
 }
 
-# minutes [--missing] NAME..., megabytes download|disk [--missing] NAME...: what all
-# that these include takes, or with --missing what is not there yet does. The
-# table has the minutes of two CPUs.
+# minutes [--missing] NAME..., megabytes download|disk [--missing] NAME...: the sum for
+# these names and all names that they include; with --missing, only for steps whose
+# result is not there yet. The table has the minutes of two CPUs.
 minutes() {
     echo $((($(sum_of 3 "$@") * 2 + JOBS - 1) / JOBS))
 }
@@ -108,8 +107,8 @@ sum_of() {
     echo "$sum"
 }
 
-# need NAME...: install what is missing of the packages that these need. Without
-# root, say what root has to run, and stop.
+# need NAME...: install the missing packages that these names need. Without root, print
+# what root has to run, and stop.
 need() {
     local packages
     mapfile -t packages < <(packages_of "$@")
@@ -124,21 +123,21 @@ need() {
     fi
 }
 
-# need_packages PKG...: the same of packages. PKG may be alternatives, "a/b": the
-# first that is installed, or that this machine's archive has.
+# need_packages PKG...: the same for packages. PKG may be alternatives, "a/b": the
+# first package that is installed, or that this machine's archive has.
 need_packages() {
     local missing choices
     mapfile -t missing < <(missing_packages "$@")
     [ ${#missing[@]} -gt 0 ] || return 0
-    # One that is known to nobody may be new
+    # A package that apt does not know may be new: choose_packages keeps it
     mapfile -t choices < <(choose_packages "${missing[@]}")
     if [ "$(id -u)" != 0 ]; then
         die "packages are missing, and only root can install them:
     apt-get update && apt-get install --no-install-recommends ${choices[*]}"
     fi
     have_lists || LET_FINISH=yes run_logged apt-update apt-get update
-    # Old lists name files that the archive has not: the first try says so, and
-    # the second has new ones.
+    # Old lists may name files that the archive does not have any more: then the first
+    # try fails, and the second try has new lists.
     # shellcheck disable=SC2046 # one word a package
     (LET_FINISH=yes run_logged apt-install apt_install "${choices[@]}") || {
         or_interrupted $?
@@ -148,13 +147,12 @@ need_packages() {
     }
 }
 
-# have_lists: does apt on this machine know what its archive has? A machine as it is
-# delivered does not.
+# have_lists: does apt on this machine have lists of its archive? A new machine has none.
 have_lists() {
     compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null
 }
 
-# missing_packages PKG...: those of which no alternative is installed
+# missing_packages PKG...: each PKG of which no alternative is installed
 missing_packages() {
     [ $# = 0 ] || printf '%s\n' "$@" | awk -F / '
         NR == FNR { installed[$1] = 1; next }
@@ -167,13 +165,13 @@ missing_packages() {
              sed -n 's/^installed //p') -
 }
 
-# choose_packages PKG...: each, of alternatives the first that can be had
+# choose_packages PKG...: each PKG; of alternatives, the first that is available
 choose_packages() {
     local pkg choice chosen conf=
     for pkg in "$@"; do
         chosen=${pkg%%/*}
         if [ "$pkg" != "$chosen" ]; then
-            # A machine that has no lists yet: those of its release
+            # If the machine has no lists yet, take our own lists of its release
             [ -n "$conf" ] || ! have_lists || conf=/dev/null
             [ -n "$conf" ] || conf=$(release_apt "$(host_release)")
             for choice in ${pkg//\// }; do
@@ -188,7 +186,7 @@ choose_packages() {
 }
 
 apt_install() {
-    # What was interrupted once is in the way of all else
+    # An interrupted installation blocks the next one until it is finished
     dpkg --configure -a &&
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         -o DPkg::Lock::Timeout=300 "$@"
@@ -202,16 +200,16 @@ host_release() {
     (. /etc/os-release && echo "${VERSION_CODENAME:-unknown}")
 }
 
-# debian_archive [security]: the address from which this machine gets Debian, or
-# Debian's security updates, without which we do. On a machine that is not
-# Debian, or has it from nowhere, DEBIAN_ARCHIVE says it.
+# debian_archive [security]: the address from which this machine gets Debian, or Debian's
+# security updates, which are optional. On a machine that is not Debian, or has no
+# address, DEBIAN_ARCHIVE must have the address.
 debian_archive() {
     local kind=${1:-main} found
     if [ -n "${DEBIAN_ARCHIVE:-}" ]; then
         [ "$kind" = security ] || echo "$DEBIAN_ARCHIVE"
         return 0
     fi
-    # Also of lists that are not there yet
+    # This works without lists, too
     # shellcheck disable=SC2016 # for apt-get to fill in
     found=$(apt-get indextargets --no-release-info \
         --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
@@ -223,7 +221,7 @@ debian_archive() {
                 print $3
                 exit
             }')
-    # A file that lists mirrors, as cloud images have it
+    # A file that lists mirrors, as in cloud images
     if [ "${found#mirror+file:}" != "$found" ]; then
         found=$(grep -o -m 1 '^https\?://[^[:space:]]*' "/${found#mirror+file:*(/)}" || true)
     fi
@@ -234,8 +232,8 @@ debian_archive() {
     echo "$found"
 }
 
-# release_lines RELEASE: what is in an apt sources.list for that release: a
-# codename, "CODENAME-backports", or "source", the sources of all that we know
+# release_lines RELEASE: the lines of an apt sources.list for RELEASE: a codename,
+# "CODENAME-backports", or "source": source packages of all releases that we know
 release_lines() {
     local release=$1 main security suite key=/usr/share/keyrings/debian-archive-keyring.gpg
     main=$(debian_archive)
@@ -258,10 +256,9 @@ release_lines() {
     esac
 }
 
-# release_apt RELEASE [again]: have build/apt/RELEASE be an apt configuration
-# with that release's lists, and print the path of its apt.conf; nothing under
-# /etc/apt changes. "again" gets new lists. An archive that has not been brought up
-# to date for weeks is taken as it is.
+# release_apt RELEASE [again]: make build/apt/RELEASE, an apt configuration with that
+# release's lists, and print the path of its apt.conf. Nothing below /etc/apt changes.
+# "again" gets new lists. An archive that was not updated for weeks is accepted.
 release_apt() {
     local release=$1 dir=$BUILD/apt/$1 lines line suite
     lines=$(release_lines "$release")
@@ -269,7 +266,7 @@ release_apt() {
         rm -rf "$dir"
         mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
         echo "$lines" >"$dir/sources.list"
-        # What this machine has installed is of no concern
+        # Packages that are installed on this machine do not count
         : >"$dir/status"
         cat >"$dir/apt.conf" <<EOF
 Dir::Etc::SourceList "$dir/sources.list";
@@ -284,8 +281,8 @@ Acquire::Retries "3";
 Acquire::Check-Valid-Until "false";
 APT::Sandbox::User "$(id -un)";
 EOF
-        # A suite that this archive does not serve is no failure here, and is left
-        # out: what is missing for it shows where it is asked for.
+        # A suite that this archive does not serve is left out, without a failure: a
+        # package of that suite fails later, when it is needed.
         run_logged "apt-update-$release" sh -c "apt-get -c '$dir/apt.conf' update || true"
         while read -r line; do
             suite=${line% main}
@@ -298,13 +295,13 @@ EOF
     echo "$dir/apt.conf"
 }
 
-# release_show RELEASE PKG...: the newest of these there, as apt-cache shows it
+# release_show RELEASE PKG...: the newest version of these packages, as apt-cache shows it
 release_show() {
     apt-cache -c "$(release_apt "$1")" show --no-all-versions "${@:2}"
 }
 
-# release_download RELEASE DIR PKG...: the packages' files, into an empty DIR.
-# Where apt's lists are older than the archive, new ones help.
+# release_download RELEASE DIR PKG...: download the packages' files into an empty DIR.
+# apt's lists may be older than the archive: so try again with new lists.
 release_download() {
     local release=$1 dir=$2 lists conf
     shift 2
@@ -317,10 +314,9 @@ release_download() {
     return 1
 }
 
-# fetch_source PACKAGE SERIES DIR: unpack the newest source package of that
-# upstream series that the archive still has into DIR, with Debian's patches
-# (upstream's tree does not configure without), and leave its version in
-# DIR.version. DIR is whole or not there.
+# fetch_source PACKAGE SERIES DIR: unpack a source package into DIR, and write its
+# version to DIR.version: the newest one of that upstream series in the archive, with
+# Debian's patches, without which the tree does not configure. DIR is complete or absent.
 fetch_source() {
     local package=$1 series=$2 dir=$3 lists conf version versions=
     for lists in kept again; do
@@ -347,7 +343,7 @@ fetch_source() {
     die "the archive has no source of $package $series; tried: ${versions:-none is listed}"
 }
 
-# download_source CONF PACKAGE VERSION: the files of a source package, in build/apt/src
+# download_source CONF PACKAGE VERSION: download a source package into build/apt/src
 download_source() {
     mkdir -p "$BUILD/apt/src"
     (cd "$BUILD/apt/src" && apt-get -c "$1" source -q --download-only "$2=$3") \

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# What patches/ means: which mails make which version of QEMU, and back.
+# Make the mails of a version of QEMU from patches/, and patches/ from commits.
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -28,14 +28,14 @@ import tempfile
 TOP = pathlib.Path(__file__).resolve().parents[1]
 PATCHES = TOP / 'patches'
 FILES = PATCHES / 'series' / 'files'
-# Where new files are
+# The directories with new files
 ROOTS = ('hw', 'include/hw', 'docs/system', 'docs/specs', 'tests/qtest',
          'tests/unit')
 SUBJECT_MAX = 52
 
 
 class Stale(Exception):
-    """Something in patches/ does not fit the rest any more."""
+    """A file in patches/ does not fit the rest any more."""
 
 
 def die(text):
@@ -63,7 +63,7 @@ def versions():
 
 
 def places(version):
-    """Where the patches of `version` are looked for, the nearest first."""
+    """The directories in which the patches of `version` are searched, in order."""
     names = versions()
     if version not in names:
         die(f"'{version}' is not in patches/versions")
@@ -75,7 +75,7 @@ def places(version):
 # Patches
 
 class FileDiff:
-    """What a patch says of one file."""
+    """The diff of one file in a patch."""
 
     def __init__(self, text):
         parts = re.split(r'^(?=@@ )', text, flags=re.M)
@@ -87,12 +87,12 @@ class FileDiff:
 
 
 def hunk_id(hunk):
-    """The same for the same lines, wherever they are."""
+    """A text that is the same for the same lines, wherever they stand."""
     return hashlib.sha256(hunk.split('\n', 1)[1].encode()).hexdigest()[:12]
 
 
 class Patch:
-    """A text, and then diffs."""
+    """A mail: a text, then diffs."""
 
     def __init__(self, text):
         parts = re.split(r'^(?=diff --git )', text, flags=re.M)
@@ -102,12 +102,12 @@ class Patch:
         return self.text + ''.join(str(diff) for diff in self.diffs)
 
     def message(self):
-        """Without the date, which says nothing about the change"""
+        """The message without the date, which is not about the change"""
         return re.sub(r'^(From|Date): .*\n|^From \S+ .*\n', '', self.text, flags=re.M)
 
 
 class Fixup(Patch):
-    """What an older version has instead of some hunks of a patch.
+    """The hunks that an older version has instead of some hunks of a patch.
 
     "instead-of: FILE ID" names each of those; the diffs come after what is left.
     """
@@ -142,7 +142,7 @@ def number_of(path):
 
 
 def find(version, number):
-    """The file that decides what that version has by that number."""
+    """The file that is used for that number in that version."""
     for place in places(version):
         found = sorted(place.glob(number + '[-.]*'))
         if len(found) > 1:
@@ -166,7 +166,7 @@ def full_patch(number):
 
 
 def whole(version, number):
-    """That patch as a mail: what "git am" takes, and what is said of new files"""
+    """That patch as a mail for "git am", with the diffs of new files"""
     path = find(version, number)
     if path.suffix != '.fixup':
         return Patch(path.read_text())
@@ -213,7 +213,7 @@ def new_files():
 
 
 def placed():
-    """With which patch each new file comes: a dict of lists of paths"""
+    """For each patch, the new files that come with it: a dict of lists of paths"""
     result, seen, every = {}, [], new_files()
     for line in FILES.read_text().splitlines():
         if not line or line[0] == '#':
@@ -235,7 +235,7 @@ def placed():
 
 
 def reverse(diff, content):
-    """`content`, which has `diff`, without it; None if it does not have it"""
+    """`content` without `diff`; None if `content` does not have `diff`"""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, diff.path)
         path.parent.mkdir(parents=True)
@@ -246,8 +246,8 @@ def reverse(diff, content):
 
 
 def states(version):
-    """Of each patch, backwards: its number, the new files after it, and those
-    that come with it. A dict of paths to texts each."""
+    """For each patch, from the last to the first: its number, a dict of the new
+    files after the patch (path to text), a list of new files that come with it."""
     now = {path: (TOP / path).read_bytes() for path in new_files()}
     comes, steps = placed(), {}
     for path, number, before, _ in edits_of_new_files():
@@ -291,9 +291,9 @@ def merge(ours, base, theirs):
 
 
 def edits_of_new_files():
-    """What patches edit in new files that came with an earlier one: the path, the
-    patch's number, and the file before and after it. Where a file was edited since the
-    patch was written, its older states are edited alike."""
+    """The edits by patches in new files that came with an earlier patch: the path, the
+    patch's number, and the file before and after the patch. If a file was edited since
+    the patch was written, its older states get the same edits."""
     chains, new = {}, set(new_files())
     for number in reversed(numbers(versions()[0])):
         for diff in full_patch(number).diffs:
@@ -307,8 +307,8 @@ def edits_of_new_files():
 
 
 def unedited(now, chain):
-    """A number and the file before and after it, from the last one backwards; None
-    if the file does not have all of these diffs"""
+    """For each diff of `chain`, from the last to the first: its patch's number, and the
+    file before and after. None if the file does not have all of these diffs"""
     result = []
     for number, diff in chain:
         before = reverse(diff, now)
@@ -320,8 +320,8 @@ def unedited(now, chain):
 
 
 def edited(path, now, chain):
-    """The same of a file that does not: as it was it had them, and what was edited
-    in it since is edited in its older states too"""
+    """The same for a file that was edited since: an older state of it, from git, has all
+    of the diffs, and the edits since then are merged into the older states too"""
     was = recorded(chain[0][1])
     steps = unedited(was, chain) if was is not None else None
     if not steps:
@@ -334,14 +334,14 @@ def edited(path, now, chain):
 
 
 def recorded(diff):
-    """The file that `diff` leads to, from this repository's git; None: not there"""
+    """The file after `diff`, from this repository's git; None if git lacks it"""
     name = re.search(r'^index [0-9a-f]+\.\.([0-9a-f]+)', diff.head, re.M)
     done = run(['git', '-C', str(TOP), 'cat-file', 'blob', name[1]]) if name else None
     return done.stdout.decode() if done and done.returncode == 0 else None
 
 
 def solved(number, path, text, clean):
-    """`text`, or what somebody made of it who solved its conflicts"""
+    """`text`, or the text in which somebody has solved its conflicts"""
     place = TOP / 'build' / 'conflict' / number / path
     if clean:
         return text
@@ -358,7 +358,7 @@ def solved(number, path, text, clean):
 # A tree's commits
 
 def git(tree, *args, **kwargs):
-    # Nobody's configuration, and also where root runs this in a user's clone
+    # Ignore all configuration, and allow root to work in a user's clone
     env = dict(os.environ, GIT_CONFIG_GLOBAL='/dev/null', GIT_CONFIG_NOSYSTEM='1',
                **kwargs.pop('env', {}))
     return run(['git', '-C', tree, '-c', 'safe.directory=*', *args], env=env, **kwargs)
@@ -378,7 +378,7 @@ def mail_of(tree, commit):
 
 
 class Index:
-    """A tree that is being made of a commit's parent"""
+    """A tree that is made from the parent of a commit"""
 
     def __init__(self, tree, commit):
         self.tree, self.parent = tree, commit + '^'
@@ -398,7 +398,7 @@ class Index:
 
 
 def make_fixup(tree, commit, full):
-    """The instead-of lines and the diffs that make `commit` of `full`"""
+    """The instead-of lines and the diffs that turn `full` into `commit`"""
     index, instead = Index(tree, commit), []
     for diff in full.diffs:
         part = FileDiff(str(diff))
@@ -434,7 +434,7 @@ def update(path, text):
 
 
 def write_older(version, tree, commit, number, slug):
-    """Write what an older version has of its own of that patch, if anything"""
+    """Write the differences of an older version in that patch, if there are any"""
     place, full = PATCHES / version, full_patch(number)
     mail = mail_of(tree, commit)
     own_mail, fixup = place / f'{number}-{slug}.patch', place / f'{number}.fixup'
@@ -461,7 +461,7 @@ def write(version, tree):
     edits = {}
     for path, number, before, after in edits_of_new_files():
         edits.setdefault(number, []).append(diff_of(path, before, after))
-        # Git has it then, also before it is committed: see recorded()
+        # Then git has the file even before it is committed: see recorded()
         git(str(TOP), 'hash-object', '-w', '--stdin', input=after.encode())
     known = {path.name[5:-6]: number_of(path) for place in reversed(places(version))
              for path in place.glob('[0-9]*-*.patch')}
@@ -484,7 +484,7 @@ def write(version, tree):
 
 
 def number_after(last, known):
-    """Numbers stay what they are: a new one is between its neighbours'"""
+    """A new number between its neighbours' numbers, which do not change"""
     following = min((int(number) for number in known if int(number) > last),
                     default=last + 20)
     if following == last + 1:
@@ -496,7 +496,7 @@ def number_after(last, known):
 # MAINTAINERS
 
 def entry_for(files):
-    """Our entry, with those lines that one of `files` is meant by"""
+    """Our entry, with the lines that match one of `files`"""
     lines = (TOP / 'MAINTAINERS').read_text().split('\n\n', 1)[1].splitlines()
 
     def is_meant(line):
@@ -507,7 +507,7 @@ def entry_for(files):
 
 
 def write_maintainers(tree):
-    """Ours comes behind the one that it belongs to"""
+    """Our entry comes behind the entry of virtio-serial"""
     path = pathlib.Path(tree, 'MAINTAINERS')
     entry = entry_for(git_says(tree, 'ls-files').splitlines())
     entries = [item for item in path.read_text().split('\n\n')

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# The versions of QEMU, and a tree of one, build/qemu-VERSION or the user's own: its
-# source, our patches and new files in it, and what is built of it. lib.sh has it.
+# The versions of QEMU, and the tree of a version, build/qemu-VERSION or the user's own:
+# its source, our patches and new files in the tree, and builds. lib.sh sources this
+# file.
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -13,14 +14,14 @@ QEMU_CONFIGURE=(--python=/usr/bin/python3 --target-list=x86_64-softmmu
 # The oldest meson that QEMU's configure takes
 QEMU_MESON=1.5
 
-# setup_packages: what a build of QEMU needs, with a meson that is new enough: this
-# machine's, or one of another release, unpacked in build/meson and not installed.
+# setup_packages: get the packages for a build of QEMU, and a meson that is new enough:
+# this machine's, or another release's, which is unpacked in build/meson, not installed.
 setup_packages() {
     need qemu
-    # A build in another clone of this repository finds what this one compiled.
+    # With ccache, a build in another clone of this repository finds our objects.
     export PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP CCACHE_NOHASHDIR=1
-    # A compiler that is newer than the source warns of what nobody could know. These
-    # versions of QEMU are without a warning up to gcc 14.
+    # A compiler that is newer than the source may have new warnings. Up to gcc 14,
+    # these versions of QEMU compile without a warning.
     [ "$(gcc -dumpversion | cut -d . -f 1)" -le 14 ] ||
         [[ " ${QEMU_CONFIGURE[*]} " = *" --disable-werror "* ]] ||
         QEMU_CONFIGURE+=(--disable-werror)
@@ -40,19 +41,19 @@ setup_packages() {
     fi
 }
 
-# meson_version [DIR]: of the meson that QEMU's configure finds, with DIR first;
-# nothing where there is none. What PATH has is of no use to it.
+# meson_version [DIR]: the version of the meson that QEMU's configure finds, with DIR
+# searched first; nothing if there is none. configure does not use a meson in PATH.
 meson_version() {
     PYTHONPATH=${1:-} /usr/bin/python3 -c \
         'import mesonbuild.coredata as c; print(c.version)' 2>/dev/null || true
 }
 
-# meson_candidate: the version that this machine's archive has
+# meson_candidate: the version of meson in this machine's archive
 meson_candidate() {
     apt-cache policy meson 2>/dev/null | awk '$1 == "Candidate:" { print $2 }'
 }
 
-# unpack_meson: have build/meson be the meson of a release that has a new one
+# unpack_meson: unpack a meson that is new enough, of another release, in build/meson
 unpack_meson() {
     local release
     for release in bookworm-backports trixie; do
@@ -74,12 +75,12 @@ unpack_meson() {
         "archive has '$(meson_candidate)'"
 }
 
-# versions: the versions of QEMU that patches/ fits, newest first
+# versions: the versions of QEMU for which there are patches, newest first
 versions() {
     awk '$1 !~ /^#/ && NF { print $1 }' "$TOP/patches/versions"
 }
 
-# version_column VERSION COLUMN: what patches/versions has of that version: "source",
+# version_column VERSION COLUMN: a column of patches/versions for that version: "source",
 # "off" or "use"
 version_column() {
     awk -v version="$1" -v name="$2" '
@@ -108,8 +109,8 @@ a_version() {
     versions | paste -s -d '|'
 }
 
-# version_for VERSION: that one of patches/versions whose patches fit QEMU VERSION best:
-# the newest that is not newer, or the oldest
+# version_for VERSION: the version of patches/versions whose patches fit QEMU VERSION
+# best: the newest one that is not newer than VERSION, or the oldest one
 version_for() {
     local version
     for version in $(versions); do
@@ -123,22 +124,23 @@ patchset() {
     /usr/bin/python3 -B "$TOP/scripts/patchset.py" "$@"
 }
 
-# compose_patches VERSION: have build/patches-VERSION be the mails that make that
-# version, for "git am". In full/ there they are without the version's fix-ups.
+# compose_patches VERSION: write the mails of that version to build/patches-VERSION, for
+# "git am". The directory full/ there has the mails without the version's fix-ups.
 compose_patches() {
     rm -rf "$BUILD/patches-$1"
     patchset compose "$1" "$BUILD/patches-$1"
 }
 
-# overlay_files: the new files, by the path that they have in a QEMU tree.
+# overlay_files: the new files, by their path in a QEMU tree.
 overlay_files() {
     (cd "$TOP" && find hw include/hw docs/system docs/specs tests/qtest tests/unit \
         -type f -not -name run -not -name '.*' -not -name '*~' 2>/dev/null | sort)
 }
 
-# upstream_compat FILE VERSION: hw/core/machine.c as it has to be upstream. There
-# descriptors are off in the machine types that were released without them: the list
-# of the newest of those has the entry. Ours have descriptors from the 10.0 types on.
+# upstream_compat FILE VERSION: print hw/core/machine.c as upstream needs it. Upstream,
+# descriptors are off in the machine types that were released without descriptors: the
+# entry is in the list of the newest of these types. In our trees descriptors are on from
+# the 10.0 types on.
 upstream_compat() {
     local off
     off=$(version_column "$2" off)
@@ -159,16 +161,16 @@ upstream_compat() {
 }
 
 tree_git() {
-    # Nobody's configuration but this; also where root runs this in a user's clone;
-    # and nothing that goes on by itself.
+    # Ignore all other configuration; allow root to work in a user's clone; start no
+    # job in the background.
     GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 \
         git -C "$1" -c user.name=setup -c user.email=setup@localhost \
         -c safe.directory='*' -c gc.auto=0 -c maintenance.auto=false \
         -c advice.detachedHead=false -c init.defaultBranch=main "${@:2}"
 }
 
-# qemu_source TREE SERIES: have TREE, which is made if it is ours, be the source
-# with our patches and new files
+# qemu_source TREE SERIES: make TREE the source with our patches and new files. If the
+# tree is ours, fetch its source first.
 qemu_source() {
     local tree=$1 series=$2
     if [ "$tree" = "$BUILD/qemu-$series" ] &&
@@ -178,34 +180,34 @@ qemu_source() {
         *)      die "patches/versions: the source of $series is none that is known" ;;
         esac
     fi
-    # Nobody else is at work below build/: what a killed git left is in the way.
+    # No other process works below build/: a lock file is left from a killed git.
     [ "${tree#"$BUILD"/}" = "$tree" ] || rm -f "$tree/.git/index.lock"
     qemu_repository "$tree"
     qemu_patches "$tree" "$series"
     qemu_overlay "$tree"
 }
 
-# qemu_repository TREE: have TREE be a git repository with a tag "pristine".
+# qemu_repository TREE: make TREE a git repository with a tag "pristine".
 qemu_repository() {
     local tree=$1
     ! tree_git "$tree" rev-parse -q --verify refs/tags/pristine >/dev/null 2>&1 ||
         [ ! -e "$tree/.git" ] || return 0
     say "- git repository in ${tree##*/} ..."
     if [ ! -e "$tree/.git" ] || ! tree_git "$tree" rev-parse -q --verify HEAD >/dev/null; then
-        # One without a commit is ours, from a run that was interrupted.
+        # A repository without a commit is left from an interrupted run.
         rm -rf "$tree/.git"
         tree_git "$tree" init -q
-        # To press it hard takes longer than to write it
+        # Strong compression would take longer than writing the files
         tree_git "$tree" -c core.looseCompression=1 add -A -f .
         tree_git "$tree" commit -q -m "The source as it came"
     fi
     tree_git "$tree" tag pristine
 }
 
-# qemu_patches TREE SERIES: have our patches be the commits after "pristine".
-# What somebody committed or changed there by hand is never thrown away, nor is a
-# conflict that somebody is to solve. The stamp says which patches led to which
-# commit, that they are being applied, or which of them did not fit.
+# qemu_patches TREE SERIES: make our patches the commits after "pristine". Commits and
+# changes that somebody made there by hand are never thrown away, nor is a conflict that
+# somebody has to solve. The stamp says which patches led to which commit, or that
+# patches are being applied, or which patches did not fit.
 qemu_patches() {
     local tree=$1 series=$2 stamp sum head
     stamp=$(patches_stamp "$tree")
@@ -244,8 +246,9 @@ qemu_patches() {
     mv "$stamp.new" "$stamp"
 }
 
-# am_patches TREE DIR: commit the mails of DIR in TREE. One that does not fit is merged
-# (git am -3); where that leaves a conflict, it stands, with all that come after it.
+# am_patches TREE DIR: commit the mails of DIR in TREE. A mail that does not fit is
+# merged (git am -3). If the merge leaves a conflict, the conflict is left standing, and
+# later mails are not applied.
 am_patches() {
     local tree=$1 dir=$2 mails=() count
     mapfile -t mails < <(printf '%s\n' "$dir"/*.patch)
@@ -258,7 +261,7 @@ am_patches() {
         lend_objects "$tree" "${mails[0]}"
         ! tree_git "$tree" am -q -3 --keep-non-patch "${mails[@]}" || break
         [ "$(tree_git "$tree" rev-list --count pristine..HEAD)" -gt "$count" ] || return 1
-        # That one is merged; it is a later one that does not fit
+        # That mail is merged; a later mail does not fit
         count=$(tree_git "$tree" rev-list --count pristine..HEAD)
         tree_git "$tree" am --quit
         tree_git "$tree" reset -q --hard
@@ -267,8 +270,8 @@ am_patches() {
     done
 }
 
-# lend_objects TREE MAIL: have TREE have the files that MAIL was made for, from any tree
-# of ours that has them: a merge begins with these.
+# lend_objects TREE MAIL: give TREE the versions of files for which MAIL was made, from
+# any of our trees that has them: a merge needs these versions.
 lend_objects() {
     local name other
     sed -n 's/^index \([0-9a-f]*\)\.\..*/\1/p' "$2" | while read -r name; do
@@ -281,7 +284,7 @@ lend_objects() {
     done
 }
 
-# am_stands TREE: has "git am" come to a patch there that somebody is to look at?
+# am_stands TREE: has "git am" stopped at a patch, with a conflict to solve?
 am_stands() {
     local dir
     dir=$(tree_git "$1" rev-parse --git-path rebase-apply)
@@ -289,7 +292,7 @@ am_stands() {
     [ -e "$dir/applying" ]
 }
 
-# how_to_go_on TREE SERIES: what to do about a patch that does not fit
+# how_to_go_on TREE SERIES: a text that says what to do when a patch does not fit
 how_to_go_on() {
     local tree=$1 series=$2 file
     echo "a patch does not fit $tree: $(tree_git "$tree" am --show-current-patch=raw |
@@ -313,12 +316,12 @@ patches_stamp() {
     [[ $path = /* ]] && echo "$path" || echo "$1/$path"
 }
 
-# patches_sum SERIES: what tells one set of patches from another
+# patches_sum SERIES: a checksum of the patches
 patches_sum() {
     cat "$BUILD/patches-$1"/*.patch | sha256sum | cut -c 1-16
 }
 
-# tree_exclude TREE PATH...: have git take no notice of these.
+# tree_exclude TREE PATH...: make git ignore these paths.
 tree_exclude() {
     local exclude path
     exclude=$(tree_git "$1" rev-parse --git-path info/exclude)
@@ -329,11 +332,11 @@ tree_exclude() {
     done
 }
 
-# qemu_overlay TREE: have every new file be a link in TREE.
+# qemu_overlay TREE: make a link in TREE for every new file.
 qemu_overlay() {
     local tree=$1 file files
     mapfile -t files < <(overlay_files)
-    # A link to a file that is gone would break the build: drop those.
+    # A link to a file that is gone would break the build: remove such links.
     find "$tree/hw/char" "$tree/include/hw/virtio" "$tree/docs/system/devices" \
         "$tree/docs/specs" "$tree/tests/qtest" "$tree/tests/unit" \
         -xtype l -delete 2>/dev/null || true
@@ -345,27 +348,28 @@ qemu_overlay() {
     tree_exclude "$tree" "${files[@]/#//}" /build/
 }
 
-# qemu_configure TREE DIR OPTION...: configure TREE in its directory DIR, once.
+# qemu_configure TREE DIR OPTION...: configure TREE in its directory DIR, unless this is
+# done already with the same options.
 qemu_configure() {
     local tree=$1 dir=$1/$2 name=${1##*/}${2#build} options="${*:3} $TOP"
     [ "$(cat "$dir/desc-configured" 2>/dev/null)" != "$options" ] || return 0
     rm -rf "$dir"
     mkdir "$dir"
-    # shellcheck disable=SC2016 # for that shell
+    # shellcheck disable=SC2016 # for the other shell
     run_logged "configure-$name" \
         sh -c 'cd "$1" && shift && ../configure "$@"' sh "$dir" "${@:3}"
-    # In its build directory QEMU looks for every path below qemu-bundle/.
+    # A QEMU in its build directory looks for every path below qemu-bundle/.
     mkdir -p "$dir"/qemu-bundle/usr/{share,lib/ipxe}
     ln -sfn /usr/share/seabios /usr/share/qemu "$dir/qemu-bundle/usr/share/"
     ln -sfn /usr/lib/ipxe/qemu "$dir/qemu-bundle/usr/lib/ipxe/"
-    # ninja, run by hand, finds meson without our PYTHONPATH.
+    # With this file, a ninja that is run by hand finds meson without our PYTHONPATH.
     [ -z "$MESON_PATH" ] ||
         echo "$MESON_PATH" >"$(echo "$dir"/pyvenv/lib/python3*/site-packages)/meson.pth"
     echo "$options" >"$dir/desc-configured"
 }
 
-# qemu_tests TREE: those of QEMU's test programs in TREE that our suites run, a line
-# each. All of them are some 400 programs to link more.
+# qemu_tests TREE: the test programs of TREE that our suites run, one in a line. QEMU has
+# some 400 more, which take long to link.
 qemu_tests() {
     local test
     for test in qtest/{qos,device-introspect,qom}-test qtest/test-hmp \
@@ -374,14 +378,14 @@ qemu_tests() {
     done
 }
 
-# qemu_build TREE TARGET...: these of the tree's programs
+# qemu_build TREE TARGET...: build these programs of the tree
 qemu_build() {
     qemu_configure "$1" build "${QEMU_CONFIGURE[@]}"
     run_logged "build-${1##*/}" ninja -C "$1/build" "${@:2}"
 }
 
-# qemu_targets TREE: what the qtests need of a big-endian machine and of one
-# with virtio-mmio, in TREE/build-targets, with hardly a device but ours.
+# qemu_targets TREE: build the emulators of a big-endian machine and of a machine with
+# virtio-mmio for the qtests, in TREE/build-targets, with few devices besides ours.
 qemu_targets() {
     local tree=$1 file
     local ppc64=configs/devices/ppc64-softmmu/virtio-serial.mak
@@ -389,7 +393,7 @@ qemu_targets() {
     printf 'CONFIG_%s=y\n' PSERIES VIRTIO_PCI VIRTIO_SERIAL >"$tree/$ppc64.new"
     printf 'CONFIG_%s=y\n' ARM_VIRT VIRTIO_SERIAL >"$tree/$arm.new"
     for file in "$ppc64" "$arm"; do
-        # Meson configures again where this changes: leave it if it has not.
+        # Meson configures again if this file is new: keep a file that is the same.
         if cmp -s "$tree/$file.new" "$tree/$file"; then
             rm "$tree/$file.new"
         else
@@ -404,8 +408,8 @@ qemu_targets() {
         qemu-system-ppc64 qemu-system-arm tests/qtest/qos-test
 }
 
-# qemu_tls TREE: what the tests of character devices need where these can use
-# TLS, in TREE/build-tls.
+# qemu_tls TREE: build the tests of character devices and an emulator with TLS, in
+# TREE/build-tls.
 qemu_tls() {
     local tree=$1
     need tls
@@ -416,8 +420,8 @@ qemu_tls() {
         tests/unit/test-char tests/unit/test-char-lend
 }
 
-# qemu_worktree SERIES TREE: have TREE be another work tree of build/qemu-SERIES, at
-# "pristine". One that git has not come to the end of is made anew.
+# qemu_worktree SERIES TREE: make TREE another work tree of build/qemu-SERIES, at
+# "pristine". An incomplete work tree is made again.
 qemu_worktree() {
     local ours=$BUILD/qemu-$1 tree=$2
     [ ! -e "$tree.whole" ] || [ ! -e "$tree/.git" ] || return 0
@@ -427,9 +431,9 @@ qemu_worktree() {
     touch "$tree.whole"
 }
 
-# qemu_stock SERIES [TARGET...]: build the same source's emulator without our
-# changes, with the same options, in build/stock-SERIES, and these programs of it;
-# print the emulator's path.
+# qemu_stock SERIES [TARGET...]: build the emulator of the same source without our
+# changes, and these other programs, with the same options, in build/stock-SERIES. Print
+# the emulator's path.
 qemu_stock() {
     local tree=$BUILD/stock-$1
     "$TOP/scripts/setup" "$1" >/dev/null

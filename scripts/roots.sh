@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# Roots of Debian releases: directories in which a program finds that release
-# and nothing of this machine's. What a guest of a release runs is built in one,
-# so that it is the release's, whatever this machine is. lib.sh has it.
+# Roots of Debian releases: directories in which a program finds only files of that
+# release, and no file of this machine. Programs of a guest are built in a root of the
+# guest's release, whatever release this machine has. lib.sh sources this file.
 #
-# As root they are made as root. Anybody else makes them in a user namespace, in
-# which that user is root and 65536 more users are the user's subordinate ids:
-# what belongs to root there belongs to the user here, and what belongs to others
-# can only be removed from within (as_root rm).
+# Root makes a root as root. Any other user makes a root in a user namespace: there the
+# user is root, and the user's subordinate ids are 65536 more users. Files of root in
+# the namespace belong to the user outside; files of the other users can only be removed
+# from within the namespace (as_root rm).
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-# as_root CMD...: run CMD as root, or as what is root in a user namespace. What
-# it mounts nobody else sees.
+# as_root CMD...: run CMD as root, or as root of a user namespace. Only CMD sees what
+# CMD mounts.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         unshare --mount --propagation private -- "$@"
@@ -21,7 +21,7 @@ as_root() {
     fi
 }
 
-# check_as_root: does that work? If not, say what root has to do.
+# check_as_root: does as_root work? If not, print what root has to do, and stop.
 check_as_root() {
     local user said
     user=$(id -un)
@@ -39,13 +39,13 @@ check_as_root() {
 or run this script; in a chroot only root can"
 }
 
-# What is not needed of a root that programs are built in, or of a guest's
+# These files are needed neither in a root for building programs nor in a guest's root
 ROOT_OPTIONS=(--aptopt='Apt::Install-Recommends "false"' --dpkgopt=force-unsafe-io
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*'
     --dpkgopt='path-exclude=/usr/share/locale/*')
 
-# make_root RELEASE DIR VARIANT PKG...: have DIR be a root of that release, as
-# mmdebstrap's variant of that name, these packages and $ROOT_OPTIONS make it
+# make_root RELEASE DIR VARIANT PKG...: make DIR a root of that release, by mmdebstrap
+# with that variant, these packages and $ROOT_OPTIONS
 make_root() {
     local release=$1 dir=$2 variant=$3 packages conf
     shift 3
@@ -59,22 +59,21 @@ make_root() {
         "${ROOT_OPTIONS[@]}" \
         "$release" "$dir.new" "$(dirname "$conf")/sources.list"
     rm "$dir.apt"
-    # The one directory with files that is not root's: who is not root could not
-    # remove it with the others.
+    # This is the only directory with files that does not belong to root: an ordinary
+    # user could not remove it.
     as_root rm -rf "$dir.new/var/cache/man"
     as_root mv "$dir.new" "$dir"
 }
 
-# in_root ROOT CMD...: run CMD in ROOT, in the directory that is the current one
-# here. This clone is there as well, at its own path; of this machine's
-# environment, nothing.
+# in_root ROOT CMD...: run CMD in ROOT, in the same current directory as here: this
+# clone is visible in ROOT at the same path. No variable of our environment is passed.
 in_root() { enter_root "$1" "$TOP" "$PWD" "${@:2}"; }
 
-# in_bare_root ROOT CMD...: the same in ROOT's own /, without this clone
+# in_bare_root ROOT CMD...: run CMD in ROOT, in the directory /, without this clone
 in_bare_root() { enter_root "$1" "" / "${@:2}"; }
 
 enter_root() {
-    # shellcheck disable=SC2016 # for the shell in there
+    # shellcheck disable=SC2016 # for the shell in ROOT
     as_root sh -c '
         set -e
         root=$1 top=$2 dir=$3
