@@ -1,7 +1,7 @@
 """A guest with the driver of a virtio-serial device.
 
-It honours what the device says of notifications, and looks at a queue only
-after the device has interrupted it.
+The driver notifies only if the device wants it, and looks at a queue only after
+an interrupt of the device.
 
 Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
@@ -53,7 +53,7 @@ class Buffer:
         ctypes.memmove(self.base, bytes(memory), whole)
 
     def read(self, length):
-        """What the device wrote; the rest has to be as it was"""
+        """The bytes that the device wrote; the other bytes must be unchanged"""
         if length > self.total:
             raise Wrong(f"{length} bytes in a buffer for {self.total}")
         memory = ctypes.string_at(self.base, self.whole)
@@ -82,7 +82,7 @@ class Queue:
         return self.lib.virtqueue_room(self.queue)
 
     def add(self, sizes, data=None, indirect=False):
-        """Returns whether there was room"""
+        """Add a buffer. Returns whether there was room"""
         if self.room() < (1 if indirect else len(sizes)):
             return False
         buffer = Buffer(self.guest, sizes, data, indirect)
@@ -101,7 +101,7 @@ class Queue:
         return self.lib.virtqueue_kick(self.queue)
 
     def used(self):
-        """What each buffer that is used holds, if there was an interrupt"""
+        """The content of each used buffer, if there was an interrupt"""
         found = []
         while self.lib.virtqueue_interrupted(self.queue):
             found += self.peek()
@@ -125,17 +125,17 @@ class Queue:
 class Port:
     def __init__(self, into, out):
         self.into, self.out = into, out
-        self.events = []        # what the device has told, in words
+        self.events = []        # the device's control events, in words
         self.host_open = False
         self.received = bytearray()
-        self.lengths = []       # of the buffers that came filled
-        self.returned = 0       # buffers that were sent and are back
+        self.lengths = []       # of the buffers that the device has filled
+        self.returned = 0       # number of sent buffers that are back
 
 
 class Guest:
     """
-    @ports: how many numbers the device has
-    @size: of each data queue's ring, 0: as offered
+    @ports: how many port numbers the device has
+    @size: of each data queue's ring; 0: as the device offers
     """
 
     def __init__(self, qemu, ports, slot=4, features=(EVENT_IDX,), size=0,
@@ -164,7 +164,7 @@ class Guest:
     # The device
 
     def start(self):
-        """Reset it and begin"""
+        """Reset the device and begin"""
         lib = self.lib
         self.device = lib.virtio_device_new(self.qemu.machine, self.slot << 3,
                                             self.wanted)
@@ -205,7 +205,7 @@ class Guest:
         self.control_out.kick()
 
     def send(self, nr, data, sizes=None, indirect=False):
-        """Have the device send a buffer; kick() tells it"""
+        """Add a buffer for the device to send; kick() notifies the device"""
         return self.ports[nr].out.add(sizes or [len(data)], data, indirect)
 
     def post(self, nr, sizes, indirect=False):
@@ -217,7 +217,7 @@ class Guest:
         port.into.kick()
 
     def poll(self):
-        """Take what the device has done. Returns whether that is anything."""
+        """Take all used buffers. Returns whether there were any."""
         progress = False
         for message in self.control_in.used():
             progress = True

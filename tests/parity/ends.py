@@ -15,16 +15,16 @@ import tty
 
 class End:
     """
-    With a client that reads (unless it is stalled) all that comes.
+    An end with a client that reads everything, unless the client is stalled.
 
     connects:   a client comes and goes; else it is there from the start
-    reads:      there is something that gets what the guest sends
-    writes:     there is something that can send to the guest
+    reads:      the guest's bytes can be read at this end
+    writes:     bytes for the guest can be written at this end
     """
     connects = reads = writes = stalls = True
-    greets = False      # something comes before data
-    loses = False       # bytes for a guest that has little room
-    slow = False        # the system, or a timer of QEMU's, is in between
+    greets = False      # a greeting comes before data
+    loses = False       # loses bytes if the guest has little room
+    slow = False        # the kernel or a timer of QEMU may delay bytes
 
     def __init__(self, name, directory, log=False):
         self.name = name
@@ -32,12 +32,12 @@ class End:
         self.log = f"{self.path}.log" if log else None
         self.client = None
         self.stalled = False
-        self.raw = bytearray()      # bytes that are not decoded yet
+        self.raw = bytearray()      # bytes that are not yet decoded
         self.got = bytearray()
-        self.messages = []          # their sizes, where there are messages
+        self.messages = []          # sizes of messages, if the end has messages
         self.pending = bytearray()
         self.gone = False           # QEMU has closed its end
-        self.greeted = True         # nothing has to come before data
+        self.greeted = True         # no greeting has to come before data
         self.qemu = None
         self.prepare()
 
@@ -45,7 +45,7 @@ class End:
         pass
 
     def args(self):
-        """For the command line"""
+        """The option for the command line"""
         log = f",logfile={self.log}" if self.log else ""
         return [arg for option in self.options()
                 for arg in ("-chardev", option.replace("LOG", log))]
@@ -90,7 +90,7 @@ class End:
         return os.read(self.client.fileno(), 1 << 20)
 
     def pump(self):
-        """Move what can be moved. Returns whether that is anything."""
+        """Read and write as much as possible. Returns whether bytes have moved."""
         progress = False
         if not self.client:
             return False
@@ -219,7 +219,7 @@ class Pty(End):
 
 
 class Client(End):
-    """QEMU connects to us, from the start"""
+    """QEMU connects to us at the start"""
     connects = False
 
     def prepare(self):
@@ -256,7 +256,7 @@ class Pipe(End):
     def prepare(self):
         for way in "in", "out":
             os.mkfifo(f"{self.path}.{way}")
-        # Both ways, so that none of us waits for the other
+        # O_RDWR, so that opening waits neither for QEMU nor for us
         self.reader = os.open(f"{self.path}.out", os.O_RDWR | os.O_NONBLOCK)
         self.writer = os.open(f"{self.path}.in", os.O_RDWR | os.O_NONBLOCK)
 
@@ -354,7 +354,7 @@ class Mux(End):
 
 
 class Hub(End):
-    """Of two, and the first one is ours"""
+    """A hub of two back ends; the first one is ours"""
 
     def options(self):
         return [f"socket,id={self.name}-a,path={self.path},"

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Drive a device at random, and hold each byte and each event against a model.
+"""Drive a device at random, and compare each byte and each event with a model.
 
 usage: model.py [--jobs N] [--seeds N] [--first N] [--seed N] [--steps N]
                 LIBRARY LOGS VERSION QEMU
 
-Each seed is a QEMU with ports of its own, rings of its own kind and size, and
---steps random steps. --seed N runs that one and says what it does. The last line
-is the sum.
+Each seed means a QEMU with other ports, rings of another kind and size, and --steps
+random steps. --seed N runs that seed only and prints each step. The last line is
+the sum.
 
 Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
@@ -29,13 +29,13 @@ from scenes import stream                                   # noqa: E402
 from tasks import Task, run_tasks                           # noqa: E402
 
 SLOT = 4
-PORTS = 8           # numbers that the device has
-QUIET = 4           # looks without anything that moves
-SOON = 3            # seconds: after that, nothing more happens
+PORTS = 8           # port numbers of the device
+QUIET = 4           # so many looks without a change: all has come
+SOON = 3            # seconds; then nothing more will happen
 
 
 class Differs(driver.Wrong):
-    """The device is not as the model"""
+    """The device differs from the model"""
 
 
 def need(condition, text):
@@ -45,18 +45,18 @@ def need(condition, text):
 
 class Way:
     """
-    One direction of a port: a stream of which positions come, in their order.
-    It goes on with the next byte, or at one of the positions in skips, where
-    what was underway may have been lost.
+    One direction of a port: a stream whose bytes come in order. The next byte is
+    the next one of the stream, or the one at a position in skips: up to there,
+    bytes that were underway may be lost.
     """
 
     def __init__(self, tag):
         self.tag = tag
-        self.given = 0          # so much of the stream was sent
-        self.taken = 0          # the next position that is to come
+        self.given = 0          # how many bytes of the stream were sent
+        self.taken = 0          # the position of the next byte to come
         self.skips = []
-        self.gaps = False       # a console's: it goes on anywhere further on
-        self.tail = b""         # what came last
+        self.gaps = False       # of a console: bytes may be missing anywhere
+        self.tail = b""         # the last bytes that came
 
     def __str__(self):
         return f"{self.taken} of {self.given}, skips {self.skips}"
@@ -67,11 +67,11 @@ class Way:
         return data
 
     def lose(self):
-        """What has been sent so far need not come any more"""
+        """The bytes that were sent so far may be lost"""
         self.skips.append(self.given)
 
     def cut(self):
-        """It does not come any more"""
+        """The bytes that were sent so far are lost"""
         self.taken = self.given
         self.skips = []
 
@@ -97,7 +97,7 @@ class Way:
     def jump(self, data, at):
         while self.skips:
             skip = self.skips.pop(0)
-            # The first bytes from there may look like those that came before
+            # The first bytes at that position may be the same as the bytes before
             rest = self.tail + data[at:at + 8]
             for back in range(len(self.tail) + 1):
                 if (skip >= self.taken - back and
@@ -106,7 +106,7 @@ class Way:
                     return
         if self.gaps:
             rest = stream(self.tag, self.given - self.taken, self.taken)
-            # Between two losses there may be less than a piece of it
+            # Between two losses there may be less than a piece of the stream
             found = -1
             for length in range(8, 0, -1):
                 found = rest.find(bytes(data[at:at + length]))
@@ -129,11 +129,11 @@ class Port:
         self.plugged = True
         self.to_host, self.to_guest = Way(nr), Way(100 + nr)
         self.end = None
-        self.late = False       # the host may come, and gets what waits
+        self.late = False       # a host may still come, and gets what waits
         self.told = False       # the guest has been told that there is a host
-        self.must_close = False     # and has to hear that it went
-        self.left = False       # a host has, since the machine was stopped
-        self.ends = []          # one in each QEMU
+        self.must_close = False     # the guest must be told that the host went
+        self.left = False       # a host went while the machine was stopped
+        self.ends = []          # one end in each QEMU
 
 
 class Run:
@@ -259,7 +259,7 @@ class Run:
             need(time.monotonic() < start + PATIENCE, "it never comes to rest")
 
     def check(self):
-        """All that has to happen does"""
+        """Wait until everything has happened that must happen"""
         start = time.monotonic()
         while True:
             self.settle()
@@ -278,7 +278,7 @@ class Run:
                     port.late = False
 
     def noticed(self, port):
-        """Wait until QEMU has noticed that the client is there, or is not"""
+        """Wait until QEMU has noticed that the client came or went"""
         start = time.monotonic()
         while True:
             self.look()
@@ -322,7 +322,7 @@ class Run:
                      f" {len(mine.into.buffers)} buffers")
 
     def say_state(self):
-        """A line for a reader of the log of a failed run"""
+        """A line for the log of a failed run"""
         for chardev in self.qemu.must("query-chardev"):
             self.say(f"{chardev['label']}: {chardev['filename']}")
         for nr, port in self.ports.items():
@@ -349,7 +349,7 @@ class Run:
                           [what, port.nr if port else "", *more]))
 
     def shape(self, limit):
-        """Sizes of segments, and whether they are indirect"""
+        """The sizes of a buffer's segments, and whether the buffer is indirect"""
         r = self.random
         count = r.choice([1, 1, 1, 2, 3, 7])
         return ([r.choice([1, 1, 2, 7, 64, 100, 1000, limit])
@@ -360,7 +360,7 @@ class Run:
         if not self.running or not port.plugged:
             return False
         mine, sent = self.guest.ports[port.nr].out, 0
-        # What does not fit into a socket is a console's to drop
+        # A console drops bytes that do not fit into the socket
         left = 60000
         for _ in range(self.random.choice([1, 1, 2, 3, 10, 100, 300])):
             sizes, indirect = self.shape(4096)
@@ -379,11 +379,11 @@ class Run:
         if self.random.random() < 0.9:
             mine.kick()
         else:
-            # It is told later, of these and of others
+            # A later notification is for these buffers and others
             self.guest.qemu.rounds(1)
             mine.kick()
         if port.console:
-            # Here its client reads, and elsewhere it does not
+            # In this step the client reads; in other steps it does not
             self.look()
         return True
 
@@ -404,7 +404,7 @@ class Run:
         if not port.end.client:
             return False
         size = self.random.choice([1, 1, 10, 1000, 10000, 50000])
-        # All of it is in the socket, or the model does not know where it ends
+        # All bytes are in the socket, or the model does not know the last one
         if (port.end.pending or
                 port.to_guest.given - port.to_guest.taken > 60000):
             return False
@@ -466,7 +466,7 @@ class Run:
         self.log("stop")
         self.qemu.must("stop")
         self.running = False
-        # What the device did before it stood still
+        # Take what the device did before it stood still
         self.guest.poll()
         return True
 
@@ -485,7 +485,7 @@ class Run:
             return False
         self.log("reset")
         self.guest.stop()
-        # What was done before the reset is done
+        # Take what the device did before the reset
         for port in self.ports.values():
             mine = self.guest.ports[port.nr]
             for data in mine.into.peek():
@@ -529,7 +529,7 @@ class Run:
         return True
 
     def do_migrate(self, port):
-        # docs/byte-pipe.md: in_order=on loses its order on the way
+        # docs/byte-pipe.md: in_order=on loses the order of buffers in a migration
         if self.in_order:
             return False
         self.settle()
@@ -538,14 +538,14 @@ class Run:
         migrate(self.qemu, qemu, self.directory)
         self.guest.move(qemu)
         for port in self.ports.values():
-            # The old client reads what there is for it
+            # The old client reads its last bytes
             port.old_end.stalled = False
             while port.old_end.pump():
                 pass
             port.to_host.got(port.old_end.got)
             if port.old_end.client:
-                # Until one connects here, all waits, unless it was for one
-                # that has gone while the machine was stopped
+                # All bytes wait for a client to connect here, unless they were
+                # for a client that went while the machine was stopped
                 port.late = (port.plugged and not port.console and
                              not port.left)
                 if not port.late:
@@ -566,7 +566,7 @@ class Run:
              ("do_plug", 3), ("do_migrate", 1)]
 
     def finish(self):
-        """In the end all is as it has to be, and each port works"""
+        """At the end the device is as the model, and each port works"""
         self.say("the end")
         if not self.running:
             self.do_cont(None)
@@ -586,7 +586,7 @@ class Run:
                 self.check_log(port)
 
     def check_log(self, port):
-        """It has nothing twice; of a console, which drops things, it has all"""
+        """The log has no byte twice; for a console, which drops bytes, it has all"""
         way = Way(port.nr)
         way.given = port.to_host.given
         way.gaps = not port.console or "ioeventfd=on" in self.device

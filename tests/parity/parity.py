@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Run each scene on stock QEMU and on ours, and compare what came of it.
+"""Run each scene on stock QEMU and on ours, and compare the facts.
 
 usage: parity.py [--jobs N] [--show]
                  LIBRARY LOGS TABLE VERSION STOCK OURS [PATTERN...]
 
-A scene is SITUATION/KIND, as in talk/unix. A difference has to stand in TABLE,
-docs/byte-pipe.md, and one that stands there has to be there. The last line is
+A scene is SITUATION/KIND, as in talk/unix. TABLE is docs/byte-pipe.md: it has to
+list each difference, and each difference in it has to be found. The last line is
 the sum. --show prints the facts of the scenes on both.
 
 Copyright (c) 2026 the virtio-serial-desc authors
@@ -26,7 +26,7 @@ import ends                                                 # noqa: E402
 import scenes                                               # noqa: E402
 from tasks import Task, run_tasks                           # noqa: E402
 
-PATIENCE = 4        # times as much time for scenes that differed
+PATIENCE = 4        # a scene that differed gets so many times the time
 HEADING = "## Where it differs from stock QEMU"
 
 
@@ -78,7 +78,7 @@ class Row:
 
 
 def read_table(path):
-    """The rows below HEADING: scene, what, stock, ours, why"""
+    """The rows of the table below HEADING: scene, what, stock, ours, why"""
     rows, inside = [], False
     with open(path) as file:
         for number, line in enumerate(file, 1):
@@ -100,14 +100,14 @@ def all_names():
 
 
 def compare(name, facts, rows):
-    """(fact, stock's, ours) of what no row covers"""
+    """(fact, stock's, ours) for each difference that no row covers"""
     left = []
     stock, ours = facts["stock"], facts["ours"]
     for fact in sorted({*stock, *ours}):
         theirs, mine = stock.get(fact, "-"), ours.get(fact, "-")
         if fact != "end" and "-" in (theirs, mine) and (
                 "well" != stock["end"] or "well" != ours["end"]):
-            continue        # one of them has not come as far as that
+            continue        # one of the two did not get to this fact
         if theirs == mine and (fact != "end" or mine == "well"):
             continue
         covering = [row for row in rows
@@ -157,7 +157,7 @@ def main():
 
     for name, facts in run_all(names, programs, library, logs, options.jobs):
         judge(name, facts, name.split("/")[1] not in scenes.PATIENCE)
-    # On a busy machine an event may come later than a scene waited for it
+    # On a busy machine, an event may come after a scene has stopped waiting
     for name, facts in run_all(again, programs, library, logs, options.jobs,
                                PATIENCE):
         judge(name, facts, True)

@@ -1,7 +1,7 @@
 """A QEMU with the driver's half of virtio, which tests/bench has in C.
 
-Guest RAM is mapped here, there is no CPU to emulate, and a migration goes to
-another QEMU that has the same RAM.
+Guest RAM is mapped here, and no CPU is emulated. A migration goes to another QEMU
+that has the same RAM.
 
 Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
@@ -13,7 +13,7 @@ import os
 import socket
 import time
 
-PATIENCE = 20       # seconds for an event that has to come
+PATIENCE = 20       # seconds to wait for an event that must come
 
 
 class Gone(Exception):
@@ -25,7 +25,7 @@ class Iovec(ctypes.Structure):
 
 
 class Library:
-    """build/.../bench-machine.so; what goes wrong there ends this process"""
+    """The library build/.../bench-machine.so; an error in it ends this process"""
 
     POINTERS = ("machine_new machine_new_like machine_alloc virtio_device_new"
                 " virtqueue_new virtqueue_get g_ptr_array_new g_strdup")
@@ -91,8 +91,8 @@ class Library:
 
 
 class Qemu:
-    """One QEMU. Nothing but what @args add is in its machine."""
-    pids = []       # of all that this process has started
+    """One QEMU. Its machine has only the devices that @args add."""
+    pids = []       # of all QEMUs that this process has started
 
     def __init__(self, lib, program, args, like=None):
         ours, theirs = socket.socketpair()
@@ -123,7 +123,7 @@ class Qemu:
         return json.loads(line)
 
     def qmp(self, command, **arguments):
-        """What the command returns, or {"error": ...}"""
+        """Run a QMP command. Returns its result, or {"error": ...}"""
         self.next += 1
         request = {"execute": command, "arguments": arguments, "id": self.next}
         self.socket.sendall(json.dumps(request).encode())
@@ -143,9 +143,9 @@ class Qemu:
 
     def rounds(self, count=4):
         """
-        Let the main loop go round: each answer takes it round once, and the
-        guest's time goes on if it does not stand still. What has a low priority
-        has its turn when nothing is left to do.
+        Let the main loop go round: once for each answer. The guest's time goes
+        on, unless it stands still. Work of low priority is done when no other
+        work is left.
         """
         for _ in range(count):
             if self.runs:
@@ -155,7 +155,7 @@ class Qemu:
         time.sleep(0.0005)
 
     def wait_event(self, name):
-        """Wait for a QMP event, and take all until it"""
+        """Wait for a QMP event, and take all events up to it"""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             self.must("query-status")
@@ -171,8 +171,8 @@ class Qemu:
 
 def migrate(source, destination, directory):
     """
-    Move the guest; the destination was started with "-incoming defer", and
-    with source's RAM. It stops there if it does here.
+    Move the guest. The destination was started with "-incoming defer" and with
+    the source's RAM. If the guest is stopped here, it is stopped there.
     """
     uri = f"unix:{directory}/migration"
     for qemu in source, destination:
@@ -188,7 +188,7 @@ def migrate(source, destination, directory):
                 break
             if status == "failed" or time.monotonic() > end:
                 raise Gone(f"migration: {status}")
-    # The destination goes on, or is paused, a moment later
+    # A moment later the destination runs or is paused
     end = time.monotonic() + PATIENCE
     while destination.must("query-status")["status"] == "inmigrate":
         if time.monotonic() > end:

@@ -1,9 +1,9 @@
 """The situations that each kind of character device gets into, and their facts.
 
-A scene is one of SITUATIONS with one of ends.KINDS. Its device has four ports,
-each with a character device of its own: a console and a port, without and
-with a log file. A scene ends as facts, which are texts: nothing in them depends
-on how fast anything is, or on how much a socket holds.
+A scene is one of SITUATIONS with one of ends.KINDS. The scene's device has four
+ports, each with a character device of its own: a console and a port, without and
+with a log file. A scene results in facts, which are texts. No fact depends on
+speed, or on how much a socket holds.
 
 Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
@@ -16,21 +16,21 @@ import driver
 import ends
 from qemu import Gone, Qemu, migrate
 
-NAMES = ["console", "port", "console-log", "port-log"]      # from number 1 on
+NAMES = ["console", "port", "console-log", "port-log"]      # of ports 1 to 4
 PORTS = 8
 SLOT = 4
-BUFFER = 1000       # bytes, where a scene says nothing else
+BUFFER = 1000       # bytes, if a scene does not say otherwise
 
-# What has not come when nothing has moved for so many looks does not come
+# When nothing has moved for so many looks, nothing more will come
 LOOKS = 25
-# and so many seconds, by kind: it may be underway in the kernel, and QEMU looks
-# at a pty once a second
+# and for so many seconds, by kind: bytes may be underway in the kernel, and QEMU
+# looks at a pty once a second
 PATIENCE = {"tcp": 0.25, "telnet": 0.25, "websocket": 0.25, "udp": 0.25,
             "pty": 1.5}
 
 
 def stream(tag, size, start=0):
-    """Bytes of which each piece of 8 says where it is, and in which stream"""
+    """Bytes in pieces of 8: each piece says its position and its stream"""
     first = start // 8
     pieces = b"".join(struct.pack("<IHH", i, tag, 0x7e7e)
                       for i in range(first, (start + size) // 8 + 1))
@@ -39,15 +39,15 @@ def stream(tag, size, start=0):
 
 def parts(got, sent):
     """
-    Where in @sent the pieces of @got are: [start, end) each. None: there is
-    something else in it.
+    The places of the pieces of @got in @sent, as [start, end) each. None: @got
+    has other bytes, too.
     """
     found, at, strange = [], 0, 0
     while at < len(got):
         start = sent.find(got[at:at + 8],
                           found[-1][1] if len(got) - at < 8 and found else 0)
         if start < 0:
-            # Where something is missing two halves of pieces are one
+            # If bytes are missing, two halves of pieces stand side by side
             at += 1
             strange += 1
             if strange > 8:
@@ -65,9 +65,9 @@ def parts(got, sent):
 
 def what_came(got, sent, sizes=None):
     """
-    Says of @got what of @sent it is, without a number that depends on how much
-    something holds. @sizes: of the buffers; what begins or ends within one is
-    said to.
+    A text that says which part of @sent @got is, without a number that depends on
+    how much a socket holds. @sizes: of the buffers; the text says if a part begins
+    or ends within a buffer.
     """
     if got == sent:
         return "all"
@@ -95,7 +95,7 @@ def what_came(got, sent, sizes=None):
 
 class Scene:
     """
-    QEMU, its guest and the ends of the ports. What situations have in common.
+    QEMU, its guest and the ends of the ports: the common part of all situations.
     """
 
     def __init__(self, lib, program, directory, kind, facts, patience=1,
@@ -107,7 +107,7 @@ class Scene:
         self.hotplug = hotplug
         self.generation = 0
         self.facts = facts
-        self.offset = {}        # by port: how much was sent of its stream
+        self.offset = {}        # by port: how many bytes of its stream were sent
         self.host_offset = {}
         self.old_ends = {}
         self.qemu, self.ends = self.new_qemu()
@@ -143,7 +143,7 @@ class Scene:
 
     @staticmethod
     def arguments(option):
-        """Of -device, for device_add"""
+        """The properties in a -device option, for device_add"""
         kind, *rest = option.split(",")
         answer = {"driver": kind}
         for item in rest:
@@ -153,7 +153,7 @@ class Scene:
         return answer
 
     def plug(self):
-        """The controller, as soon as the former one has gone"""
+        """Plug the controller, as soon as the old one has gone"""
         self.qemu.must("device_add", **self.arguments(self.controller()))
         for nr in self.ends:
             end = time.monotonic() + 10
@@ -170,7 +170,7 @@ class Scene:
     # Time
 
     def step(self):
-        """One look at all. Returns whether anything has moved."""
+        """Look at everything once. Returns whether anything has moved."""
         self.qemu.rounds()
         moved = self.guest.poll()
         for end in [*self.ends.values(), *self.old_ends.values()]:
@@ -184,7 +184,7 @@ class Scene:
             quiet = 0 if self.step() else quiet + 1
 
     def until(self, condition):
-        """Whether it comes to that"""
+        """Go on until the condition is true, or nothing moves. Returns whether it is."""
         looks, since = 0, time.monotonic()
         while not condition():
             if self.step():
@@ -211,8 +211,8 @@ class Scene:
                 end.connect(self.qemu)
         self.settle()
         if self.kind.slow:
-            # A timer finds who has opened it, and the guest may think that it
-            # is open already
+            # QEMU finds an opened pty by a timer, and the guest may think that the
+            # port is open already
             self.until(lambda: False)
 
     def disconnect(self):
@@ -224,7 +224,7 @@ class Scene:
                                        for nr in self.ends))
 
     def begin(self):
-        """A client is there, the guest has its ports open, and buffers"""
+        """A client is there, and the guest has opened its ports and has buffers"""
         self.connect()
         self.open()
         self.post()
@@ -240,7 +240,7 @@ class Scene:
             for size in sizes:
                 data = stream(nr, size, at)
                 while not self.guest.send(nr, data):
-                    # A ring that is full
+                    # The ring is full
                     self.guest.kick(nr)
                     if not self.until(lambda: self.guest.ports[nr].out.room()):
                         self.offset[nr] = at
@@ -251,7 +251,7 @@ class Scene:
         self.settle()
 
     def flood(self, total=400):
-        """Buffers until the host's side holds no more, at most @total"""
+        """Send buffers until the host's side is full, at most @total"""
         for nr in self.ends:
             at = self.offset.get(nr, 0)
             for _ in range(total):
@@ -283,7 +283,7 @@ class Scene:
         self.settle()
 
     def change(self):
-        """Each port gets another character device of the kind, a unix socket"""
+        """Give each port another character device of the kind, a unix socket"""
         for nr, end in self.ends.items():
             new = self.kind(f"{end.name}n", self.directory, bool(end.log))
             data = {"addr": {"type": "unix", "data": {"path": new.path}},
@@ -309,7 +309,7 @@ class Scene:
             port.events.clear()
 
     def note_host(self, what="host", sizes=None, every=None):
-        """What of all that was sent the ends of now and before have got"""
+        """Which of the sent bytes the present and the former ends have got"""
         for nr, end in self.ends.items():
             sent = stream(nr, self.offset.get(nr, 0))
             old = self.old_ends.get(nr)
@@ -322,7 +322,7 @@ class Scene:
                 came = what_came(got, sent,
                                  every and [every] * (len(sent) // every))
                 if self.kind.slow:
-                    # How much of it there is room for is for the kernel to say
+                    # The kernel decides how many bytes there is room for
                     came = came.replace(", some between missing", "")
                 self.note(nr, what, came)
             if end.log:
@@ -352,7 +352,7 @@ class Scene:
                 self.note(nr, what, "all back")
 
     def note_lives(self, what="alive"):
-        """Does a message get through, each way, now?"""
+        """Does a message get through now, in each direction?"""
         for nr, end in self.ends.items():
             marker = b"<<%d:%d>>" % (nr, len(self.facts))
             port = self.guest.ports[nr]
@@ -393,13 +393,13 @@ class Scene:
         self.settle()
 
     def migrate(self):
-        """The guest goes on in another QEMU, which has ends of its own"""
+        """The guest goes on in another QEMU, which has its own ends"""
         qemu, new = self.new_qemu(self.qemu)
         migrate(self.qemu, qemu, self.directory)
         for nr, end in self.ends.items():
             end.stalled = False
             old = self.old_ends.get(nr)
-            # What the source has sent, its client gets
+            # The source's client gets the bytes that the source has sent
             while end.pump():
                 pass
             if old:
@@ -410,7 +410,7 @@ class Scene:
         self.settle()
 
     def fresh(self):
-        """Ends begin anew, and so do the streams"""
+        """Start with new ends and new streams"""
         self.settle()
         for nr, end in self.ends.items():
             end.got.clear()
@@ -425,7 +425,7 @@ class Scene:
 
 
 # ----------------------------------------------------------------------
-# Situations: each is a function of a scene, and says which kinds it is for
+# Situations: each is a function of a scene, for certain kinds of character devices
 
 SITUATIONS = {}
 
@@ -469,7 +469,7 @@ def talk(s):
 
 @situation()
 def three_at_once(s):
-    """Three buffers, of which the device hears at once"""
+    """Three buffers, with one notification for all"""
     s.begin()
     for nr in s.ends:
         for i in range(3):
@@ -554,7 +554,7 @@ def comes_and_goes(s):
 
 @situation(lambda kind: not kind.slow)
 def stopped(s):
-    """The guest gives the device to do, and stands still"""
+    """While the machine is stopped, there is work for the device"""
     s.begin()
     s.halt()
     s.send([BUFFER] * 10)
@@ -644,8 +644,8 @@ def another_while_stopped_with_backlog(s):
 @situation(lambda kind: kind.writes and not kind.loses)
 def no_buffers(s):
     """
-    The guest has no room for what the host writes, and then little. A mux loses
-    some of it then: docs/byte-pipe.md, Limits.
+    The guest has no room for the host's bytes, and then little room. A mux loses
+    some bytes then: docs/byte-pipe.md, Limits.
     """
     s.connect()
     s.open()
@@ -696,7 +696,7 @@ def reset_with_backlog(s):
 
 @situation(lambda kind: kind is ends.Unix)
 def change(s):
-    """The user gives the ports other character devices"""
+    """The user changes the ports' character devices"""
     s.begin()
     s.note_events()
     s.send([BUFFER] * 5)
@@ -843,7 +843,7 @@ def migration_with_backlog(s):
 
 @situation(stalls)
 def migration_twice_with_backlog(s):
-    """Nobody connects at the first destination"""
+    """No client connects at the first destination"""
     s.begin()
     s.stall()
     s.flood()

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, some at a time, and what comes of each.
+"""Run tasks in processes of their own, some at a time, and take their results.
 
 Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
@@ -18,21 +18,21 @@ import traceback
 from driver import Wrong
 from qemu import Gone, Library, Qemu
 
-LIMIT = 120         # seconds for one
+LIMIT = 120         # seconds for a task
 
 LOG_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int,
                                ctypes.c_char_p, ctypes.c_void_p)
 
 
 def of_status(status):
-    """A wait status in words, None: QEMU has ended as it should"""
+    """A wait status in words; None if QEMU has ended well"""
     if os.WIFSIGNALED(status):
         return signal.Signals(os.WTERMSIG(status)).name
     return status and f"exit status {os.WEXITSTATUS(status)}"
 
 
 def how_it_ended(otherwise):
-    """What to say when QEMU has gone, which is a child of this process"""
+    """A message after a QEMU has gone, which is a child of this process"""
     end = time.monotonic() + 2
     while time.monotonic() < end:
         try:
@@ -46,7 +46,7 @@ def how_it_ended(otherwise):
 
 
 def end_all():
-    """Have each QEMU end. Returns "well", or how one has ended."""
+    """End each QEMU. Returns "well", or how a QEMU has ended."""
     said = "well"
     for pid in Qemu.pids:
         os.kill(pid, signal.SIGTERM)
@@ -59,8 +59,8 @@ def end_all():
 
 class Task:
     """
-    @play: what the process does, given the library, a directory of its own and
-           a dictionary for what comes of it, where "end" says how it ended
+    @play: the function that the process runs, with the library, a directory of its
+           own and a dictionary for the result, in which "end" says how it ended
     """
 
     def __init__(self, key, library, log, play):
@@ -80,7 +80,7 @@ class Task:
         os.close(theirs)
 
     def run(self, library, play, answer):
-        """In the process, which ends here"""
+        """Run in the process, and end the process"""
         facts = {}
 
         def tell(end):
@@ -89,7 +89,7 @@ class Task:
             os.write(answer, json.dumps(facts).encode())
             os._exit(0)
 
-        # The library ends the process where QEMU does not answer
+        # The library ends the process if QEMU does not answer
         @LOG_HANDLER
         def handler(domain, level, message, data):
             os.write(2, message + b"\n")
@@ -114,9 +114,9 @@ class Task:
         return time.monotonic() > self.start + LIMIT
 
     def end(self, killed=False):
-        """What came of it"""
+        """The task's result"""
         if killed:
-            os.kill(self.pid, signal.SIGKILL)       # and QEMU goes with it
+            os.kill(self.pid, signal.SIGKILL)       # QEMU ends with it
         os.waitpid(self.pid, 0)
         os.close(self.answer)
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -129,8 +129,8 @@ class Task:
 
 def run_tasks(makers, jobs):
     """
-    Call each of @makers, which makes a Task, @jobs at a time. Yields (key, what
-    came of it) as they end.
+    Call each of @makers, which makes a Task, @jobs at a time. Yields (key,
+    result) when a task has ended.
     """
     todo, running = iter(makers), {}
     more = True
