@@ -21,8 +21,8 @@ STATS = {'desc': '1209:0001', 'desc_manufacturer': 'Acme',
 SENSOR = {'desc': '1209:0050', 'desc_manufacturer': 'Example Ltd',
           'desc_product': 'Sensor hub'}
 
-# The software of a product that has no unit: it knows vendor, product and
-# serial number, and answers a line with another.
+# The software of a product that has no unit. The program knows vendor, product and
+# serial number, and answers each line with a line.
 APPLICATION = """#!/bin/sh
 read -r line
 echo "$line" >/run/heard
@@ -52,8 +52,8 @@ class Demo:
             raise GuestError(what)
 
     def talk(self, id, serial):
-        """A program in the guest is connected to 1209:0050 by its serial
-        number, both sides say something, then a lot."""
+        """Connect a program in the guest to 1209:0050 by its serial number; both
+        sides send a few bytes, then many."""
         port = self.guest.ports[id]
         command = f'vser connect 1209:0050:{serial} --exec /run/application {serial}'
         question = f'how warm is it at {id}?'
@@ -72,7 +72,7 @@ class Demo:
                       'question, an answer, then 256 KiB each way, all unchanged')
 
     def ask(self, port, *words):
-        """The agent of Acme's that udev started; its answers, line by line."""
+        """Show Acme's agent, which udev has started, and its answers, line by line."""
         for word in words:
             port.socket.sendall(word.encode() + b'\n')
             answer = b''
@@ -83,8 +83,8 @@ class Demo:
             yield answer
 
     def agent(self, port):
-        """The port's serial number is a user, and udev has started an agent for
-        it, which has the open port. The node is root's, and nobody else's."""
+        """The port's serial number names a user, and udev has started an agent of that
+        user, which has the open port. The node belongs to root only."""
         user = port.props['desc-serial']
         unit = f'acme-kernel-stats@{user}.service'
         self.guest.wait_until(f'systemctl -q is-active {unit}')
@@ -167,7 +167,7 @@ class Demo:
 
 
 def print_command(command):
-    """A command line that can be pasted, an option on a line."""
+    """A command line that can be pasted, with one option on each line."""
     words = [shlex.quote(word) for word in command]
     lines, line = [], words[0]
     for word in words[1:]:
@@ -181,7 +181,7 @@ def print_command(command):
 
 def interact(guest):
     """Connect this terminal with the guest's console until the guest ends."""
-    # Whoever looks at a guest does not keep others from building.
+    # While somebody uses the guest, other scripts may use build/.
     lock = os.environ.pop('VIRTIO_SERIAL_DESC_LOCK', None)
     if lock:
         os.close(int(lock))

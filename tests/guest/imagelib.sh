@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What image, image-systemd and tests/newcomer share. Source it; set $dir before calling.
+# Functions for image, image-systemd and tests/newcomer. Source this file; set $dir before
+# a call.
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -7,14 +8,14 @@
 # shellcheck source=../../scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 
-# platform_column NAME COLUMN: a column of tests/guest/platforms; dies if it has no
-# such row
+# platform_column NAME COLUMN: a column of the row NAME of tests/guest/platforms; dies if
+# there is no such row
 PLATFORMS=$(grep '^[^#]' "$TOP/tests/guest/platforms")
 platform_column() {
     cell "$PLATFORMS" "$1" "$2" || die "'$1' is no platform of tests/guest/platforms"
 }
 
-# transport_modules FLAVOUR: those of all platforms with that kernel
+# transport_modules FLAVOUR: the transport's modules, of all platforms with that kernel
 transport_modules() {
     local name
     while read -r name _; do
@@ -22,16 +23,16 @@ transport_modules() {
     done <<<"$PLATFORMS" | tr ' ' '\n' | sort -u
 }
 
-# one_at_a_time: wait for another one of these
+# one_at_a_time: wait until no other such script runs
 one_at_a_time() {
     mkdir -p "$dir"
     exec 9>"$dir/lock"
     flock -n 9 || { say "- waiting for another $(basename "$0") ..."; flock 9; }
 }
 
-# stamped NAME TEXT [INPUT...]: is $dir/NAME.stamp that of TEXT and of these
-# files and folders? If not, it is removed, as what it stands for is to be made
-# anew, and what it should be is left in $stamp.
+# stamped NAME TEXT [INPUT...]: is $dir/NAME.stamp the checksum of TEXT and of these files
+# and directories? If not, NAME has to be made again: the stamp is removed, and the right
+# checksum is in $stamp.
 stamped() {
     local name=$1 text=$2
     shift 2
@@ -44,14 +45,14 @@ stamped() {
     }
 }
 
-# What guests of Debian 12 run is built in a root of Debian 12: the driver, vser,
-# the helpers, the package.
+# Programs for guests of Debian 12 are built in a root of Debian 12: the driver, vser, the
+# helpers, the package.
 BUILD_ROOT=$BUILD/guest/bookworm
 BUILD_PACKAGES=(build-essential debhelper kmod libudev-dev libusb-1.0-0-dev meson
     patch pkgconf sparse systemd udev)
 
-# have_build_root [RELEASE]: make it, or that of another release, for a kernel of that
-# one, unless there is one with these packages
+# have_build_root [RELEASE]: make this root, or a root of RELEASE for a kernel of RELEASE,
+# unless there is a root with these packages already
 have_build_root() {
     local release=${1:-${BUILD_ROOT##*/}}
     (
@@ -65,14 +66,14 @@ have_build_root() {
     )
 }
 
-# What a test needs of a kernel's modules, besides the transport's; what these depend
-# on comes with them
-# shellcheck disable=SC2034 # for who sources this
+# The modules of a kernel that tests need, besides the transport's modules; modules that
+# these depend on are added
+# shellcheck disable=SC2034 # for scripts that source this file
 guest_modules=(virtio_console virtio_blk ext4 crc32c_generic autofs4
          xhci_pci cdc_acm ftdi_sio vhci_hcd
          dummy_hcd usb_f_acm usb_f_ecm usb_f_ss_lb usb_f_mass_storage)
 
-# unpack DEB... DIR: as on a system where /bin, /sbin and /lib are links
+# unpack DEB... DIR: unpack as on a system where /bin, /sbin and /lib are links
 unpack() {
     local to=${!#} deb
     mkdir -p "$to"
@@ -81,8 +82,8 @@ unpack() {
     done
 }
 
-# pack DIR FILE: DIR's content as an archive that the kernel unpacks. All of
-# it belongs to root, whoever makes it.
+# pack DIR FILE: make an archive of DIR that the kernel unpacks. All files in it belong to
+# root, whoever runs this script.
 pack() {
     (cd "$1" && find . -mindepth 1 | LC_ALL=C sort |
         cpio -o -H newc -R 0:0 --quiet --reproducible) >"$2.new"

@@ -1,5 +1,5 @@
-# The control queue: what a guest knows of its ports when there are many, and
-# after whatever can happen to the guest
+# The control queue: what a guest knows of its ports if it has many of them, and after
+# all that can happen to the guest
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -20,8 +20,8 @@ class ManyPorts(GuestTest):
 
     COUNT = 510                             # port 0 is for a console
     options = {
-        # QEMU 10.0.13 has rings of 1024 entries, for which Linux makes 4 MiB of
-        # buffers a port.
+        # QEMU 10.0.13 has rings of 1024 entries: Linux makes 4 MiB of buffers for each
+        # port.
         'memory': 3072,
         'controller': {'max_ports': COUNT + 1},
         'devices': [{'driver': 'virtserialport', 'bus': 'vs.0', 'nr': nr,
@@ -30,7 +30,7 @@ class ManyPorts(GuestTest):
     }
 
     def names(self):
-        """{port's number: its name}, once as many have one as there are"""
+        """{port's number: its name}, as soon as all ports have names"""
         self.guest.wait_until('[ $(cat /sys/class/virtio-ports/vport0p*/name |'
                               f' wc -l) = {self.COUNT} ]')
         found = self.guest.sh('cd /sys/class/virtio-ports && '
@@ -62,8 +62,8 @@ class ManyPortsStock(ManyPorts):
 
 
 class Upheaval(GuestTest):
-    """A guest that is stopped, suspended, hibernated or started again, while
-    ports come and go and their host side with them."""
+    """A guest that is stopped, suspended, hibernated or started again, while ports
+    and their host sides come and go."""
 
     @classmethod
     def make_ports(cls):

@@ -13,7 +13,7 @@ import unittest
 from guestlib import TOP, make_image
 from guesttest import GuestTest
 
-# What driver-check.c takes out of the driver, in this order
+# The functions of the driver that driver-check.c uses, in this order
 PARTS = [r'#define PORT_DESC_MAX .*\n', r'struct port_desc \{\n(?s:.*?)\n\};\n',
          r'#define PORT_DESC_STRING_SIZE .*\n',
          *(rf'static [^;{{}}]*\b{name}\([^;{{}}]*\)\n\{{\n(?s:.*?)\n\}}\n'

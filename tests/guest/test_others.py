@@ -10,7 +10,7 @@ MODALIAS = 'usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00'
 
 
 class NoDescriptors(GuestTest):
-    """No test of its own: what all guests see that get no descriptor."""
+    """No test of its own: what a guest without descriptors sees."""
 
     @classmethod
     def make_ports(cls):
@@ -28,8 +28,8 @@ class NoDescriptors(GuestTest):
             Port('bare'),
         ]
 
-    # é is 2 bytes: what is left of a name of 119 holds 34 of them, and a byte is
-    # over.
+    # é has 2 bytes: the rest of a name of 119 bytes has room for 34 of them, and one
+    # byte is left.
     NAMES = {
         's1': f'{MODALIAS}#S1',
         's2': f'{MODALIAS}#S2',
@@ -72,7 +72,7 @@ class NoDescriptors(GuestTest):
                 self.exchange(id, f'/dev/virtio-ports/{self.NAMES[id]}')
 
     def check_quiet(self):
-        """The driver says nothing, at the level where it says everything."""
+        """The driver prints no message, even with all messages enabled."""
         guest = self.guest
         guest.sh('echo "module virtio_console +p" >/sys/kernel/debug/dynamic_debug/control')
         port = Port('hot', desc='1209:0001', desc_serial='hot')
@@ -100,7 +100,7 @@ class StockDriver(NoDescriptors):
 
 
 class OlderMachine(NoDescriptors):
-    """The machine type before the one that has the feature."""
+    """The last machine type without the feature."""
 
     only_on = {'name': 'q35'}
     options = {'machine': 'pc-q35-9.2'}

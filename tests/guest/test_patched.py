@@ -11,13 +11,13 @@ from guestlib import TIMEOUT, TOP, Port
 from guesttest import HOSTILE_STRINGS, GuestTest, big_blob, usb_id_links
 from usbdesc import CONFIG, DEVICE, INTERFACE, SYSFS, Blob, fields, split
 
-# What every port has in sysfs, with descriptors or not
+# The files that every port has in sysfs, with descriptors or without
 PLAIN = {'dev', 'name', 'uevent'}
 
 
 class DescribedPorts(GuestTest):
-    """A guest as the design has it: two instances of one product, a port
-    without a descriptor, a CDC-ACM one, one with every property."""
+    """A guest with two instances of one product, a port without a descriptor, a
+    CDC-ACM port, and a port with every property."""
 
     @classmethod
     def make_ports(cls):
@@ -84,8 +84,8 @@ class DescribedPorts(GuestTest):
                     self.assertNotIn('MODALIAS', shown)
 
     def test_host_names_no_module(self):
-        """What loads a module for each modalias that it finds, as small initramfs
-        do, loads no driver for a USB device that the host says a port is."""
+        """A program that loads a module for each modalias, as small initramfs do, does
+        not load a USB driver for a port."""
         port = Port('ftdi', desc='0403:6001')
         link = '/dev/virtio-ports/by-usb-id/0403:6001'
         self.guest.plug(port)
@@ -146,8 +146,8 @@ class DescribedPorts(GuestTest):
         guest = self.guest
         link = '/dev/virtio-ports/by-usb-id/1209:0001:hot'
         before = guest.links()
-        # What the kernel sent: udevadm monitor of systemd 262 adds what the device
-        # has by the time that it is shown.
+        # Only properties that the kernel sent: udevadm monitor of systemd 262 adds
+        # properties that the device has when the event is shown.
         guest.sh('printf "#!/bin/sh\\nenv\\necho\\n" >/run/show\n'
                  'chmod +x /run/show\n'
                  'uevent /run/show >/run/monitor 2>/dev/null &\n'
@@ -169,8 +169,8 @@ class DescribedPorts(GuestTest):
         guest.wait_until('[ $(grep -c "^ACTION=remove" /run/monitor) = 3 ]')
         guest.sh('kill $(cat /run/monitor.pid)')
 
-        # What udev was told, each time: there it is, then what it is and that
-        # it has a name, then it is gone.
+        # The events for udev, each time: the port came, it has a descriptor and a
+        # name, it went.
         events = [dict(line.split('=', 1) for line in event.splitlines()
                        if '=' in line)
                   for event in guest.sh('cat /run/monitor').split('\n\n')]
@@ -197,8 +197,8 @@ class DescribedPorts(GuestTest):
         guest.wait_until('[ -e /run/closed ]')
 
     def test_same_identity_twice(self):
-        """Two ports that cannot be told apart: one link, for as long as there
-        is one of them."""
+        """Two ports that cannot be told apart have one link, as long as one of them is
+        there."""
         guest = self.guest
         link = '/dev/virtio-ports/by-usb-id/1209:00ff'
         twins = [Port(f'twin{i}', desc='1209:00ff') for i in range(2)]
@@ -213,7 +213,7 @@ class DescribedPorts(GuestTest):
         guest.wait_for(link, removed=True)
 
     def test_rebind(self):
-        """The driver goes and comes: the device announces all of it again."""
+        """The driver goes and comes: the device announces all ports again."""
         guest = self.guest
         before = {id: self.attributes(id) for id in self.DESCRIBED}
         links = guest.links()
@@ -245,8 +245,8 @@ class DescribedPorts(GuestTest):
 
 
 class Sleep(GuestTest):
-    """A guest that was asleep: its driver has reset the device, and does not
-    say DEVICE_READY again."""
+    """A guest that was asleep: its driver has reset the device, and does not send
+    DEVICE_READY again."""
 
     @classmethod
     def make_ports(cls):
@@ -256,8 +256,8 @@ class Sleep(GuestTest):
     port_ids = ['s1', 'acm']
 
     def test_sleep(self):
-        """Suspend and resume, as far as devices notice: all is announced again
-        to ports that have a descriptor already."""
+        """Suspend and resume, as far as devices notice: the device announces each
+        descriptor again, for ports that have one already."""
         guest = self.guest
         before = {id: self.attributes(id) for id in self.port_ids}
         guest.sleep('freeze')
@@ -286,8 +286,8 @@ class SleepToRam(GuestTest):
     port_ids = ['s1', 'acm']
 
     def test_another_port_when_it_wakes_up(self):
-        """Another product is behind the port's number: the port is another one, and
-        who had the old one open is told."""
+        """Another product has the same port number: this is another port, and a program
+        that has the old port open is told."""
         guest = self.guest
         old = Port('old', desc='1209:0001', desc_serial='old', nr=9)
         new = Port('new', desc='1209:0002', desc_serial='new', nr=9)
@@ -307,7 +307,7 @@ class SleepToRam(GuestTest):
         guest.wait_until('[ -e /run/closed ]')
         self.exchange('new', link[new], 5000)
         self.assertIn('vport0p9: USB descriptors have changed', guest.sh('dmesg'))
-        # The others are what they were
+        # The other ports are unchanged
         self.assertEqual({id: self.attributes(id) for id in self.port_ids}, before)
         self.assertNotIn('vport0p1: USB', guest.sh('dmesg'))
         guest.unplug(new)
@@ -317,7 +317,7 @@ class SleepToRam(GuestTest):
 class SecondOpinion(GuestTest):
     """The guest's own USB core and usbutils are shown the same descriptors.
 
-    They see a device of vhci_hcd that answers with the blob.
+    They see a device of vhci_hcd, which answers with the blob.
     """
 
     @classmethod
@@ -331,7 +331,7 @@ class SecondOpinion(GuestTest):
         ]
 
     DEVICE = '/sys/devices/platform/vhci_hcd.0/usb1/1-1'
-    # Where the USB core shows them: of the device, else of its interface
+    # The files in which the USB core shows the fields: the device's or the interface's
     OF_DEVICE = ('idVendor idProduct bcdDevice bDeviceClass bDeviceSubClass '
                  'bDeviceProtocol bNumConfigurations bNumInterfaces '
                  'manufacturer product serial descriptors').split()
@@ -401,7 +401,7 @@ class SecondOpinion(GuestTest):
                'bInterfaceClass bInterfaceSubClass bInterfaceProtocol').split()
 
     def lsusb(self, text):
-        """[(field, number)], [(field, string)] in the order of lsusb -v"""
+        """[(field, number)] and [(field, string)], in the order of lsusb -v"""
         values = []
         for line in text.splitlines():
             words = line.split(None, 2)
@@ -430,7 +430,7 @@ class SecondOpinion(GuestTest):
         return sorted(values, key=str)
 
     def test_acm_driver_takes_it(self):
-        """The descriptors of cdc-acm are what the guest's ACM driver needs."""
+        """The descriptors of cdc-acm are those that the guest's ACM driver needs."""
         self.plug_usb('acm')
         self.guest.sh(f'udevadm wait --timeout={TIMEOUT} --settle /dev/ttyACM0')
         for interface in 0, 1:
@@ -440,7 +440,7 @@ class SecondOpinion(GuestTest):
 
 
 class HostileStrings(GuestTest):
-    """What the host writes into strings stays in the names of its links."""
+    """Strings of the host change nothing but the names of the port's links."""
 
     @classmethod
     def make_ports(cls):
@@ -479,7 +479,7 @@ class HostileStrings(GuestTest):
         self.check_nothing_elsewhere()
 
     def test_longest_link(self):
-        """As long as strings can be, with usb_id's limits a link can be made."""
+        """With the longest strings, and usb_id's limits, a link can still be made."""
         port = Port('long', desc='1209:0fff', desc_serial='s' * 126,
                     desc_manufacturer='é' * 126, desc_product='€' * 126)
         link = f'by-id/{"é" * 31}__{"€" * 21}_{"s" * 126}'
@@ -491,8 +491,8 @@ class HostileStrings(GuestTest):
 
 
 class BlobsFromFiles(GuestTest):
-    """Blobs that properties cannot say: those of real devices, and some up to
-    the longest that there can be, which takes the control queue 17 buffers."""
+    """Blobs that properties cannot build: blobs of real devices, and long blobs. The
+    longest possible blob needs 17 buffers of the control queue."""
 
     SIZES = [4080, 4081, 8160, 8161, 20000, 65535]
     fixtures = {}

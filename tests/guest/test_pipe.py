@@ -1,4 +1,4 @@
-# The bytes, with Linux's own driver and each kind of ring that it can have
+# The byte pipe, with Linux's own driver and each kind of ring that the driver can use
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -14,7 +14,7 @@ SIZE = 4 << 20
 
 
 class Pipe(GuestTest):
-    """Both ways at the same time, while the machine stops and goes on."""
+    """Bytes in both directions at the same time, while the machine stops and goes on."""
 
     abstract = True
 
@@ -27,7 +27,7 @@ class Pipe(GuestTest):
         return self.guest.sh('cat /sys/bus/virtio/devices/virtio0/features')
 
     def transfer(self):
-        """A stream each way arrives as it was sent."""
+        """A stream in each direction arrives as it was sent."""
         port = self.guest.ports['pipe']
         sent = os.urandom(SIZE)
         self.guest.sh(

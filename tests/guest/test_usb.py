@@ -44,8 +44,8 @@ class UsbDevices(GuestTest):
             done''')
 
     def start(self, id, what=None):
-        """Run `vser usb` for a port, or for what the words say, in the guest;
-        finish() waits for its end."""
+        """Run `vser usb` in the guest, for a port or with these arguments; finish()
+        waits for its end."""
         self.guest.sh(f'''
             rm -f /run/usb-{id}.*
             ( vser usb {what or self.IDS[id]} </dev/null >/run/usb-{id}.log 2>&1 &
@@ -56,7 +56,7 @@ class UsbDevices(GuestTest):
               mv /run/usb-{id}.new /run/usb-{id}.exit ) >/dev/null 2>&1 &''')
 
     def finish(self, id):
-        """The exit status and what it said."""
+        """Its exit status and messages."""
         self.guest.wait_until(f'[ -e /run/usb-{id}.exit ]')
         status, _, log = self.guest.sh(
             f'cat /run/usb-{id}.exit /run/usb-{id}.log').partition('\n')
@@ -88,7 +88,7 @@ class UsbDevices(GuestTest):
         self.guest.wait_until(self.find(id, '[ -z "$found" ]'))
 
     def tty(self):
-        """Wait for the ACM port's terminal, and have it change no byte."""
+        """Wait for the ACM port's terminal, and set it to change no byte."""
         self.guest.wait_for('/dev/ttyACM0')
         self.guest.sh('stty -F /dev/ttyACM0 raw -echo')
         return '/dev/ttyACM0'
@@ -97,15 +97,15 @@ class UsbDevices(GuestTest):
         return self.guest.sh(f'sha256sum {path}').split()[0]
 
     def pipe(self, id, words, background=False):
-        """usbpipe in the guest, for a port."""
+        """Run usbpipe in the guest, for a port."""
         vendor, product, *_ = self.IDS[id].split(':')
         return self.guest.run(f'usbpipe {vendor}:{product} {words}' +
                               (' &' if background else ''))
 
     def check_bytes(self, id, size, transfer=''):
-        """Bytes each way through the USB device, with libusb."""
+        """Bytes in each direction through the USB device, with libusb."""
         data = os.urandom(size)
-        # Larger than what is on its way: somebody has to send meanwhile
+        # More bytes than all buffers on the way hold: a thread sends meanwhile
         sender = threading.Thread(target=self.port(id).socket.sendall,
                                   args=(data,))
         sender.start()
@@ -123,7 +123,7 @@ class UsbDevices(GuestTest):
         self.port(id).socket = self.guest.connect(id)
 
     def check_descriptors(self):
-        """The guest's USB core has the very descriptors that the port has."""
+        """The guest's USB core has the same descriptors as the port."""
         for id in self.IDS:
             with self.subTest(id):
                 self.start(id)
@@ -193,7 +193,7 @@ class UsbDevices(GuestTest):
         self.stop('vendor')
 
     def check_cancel(self):
-        """Cancelled transfers take no byte with them."""
+        """A cancelled transfer loses no byte."""
         self.start('vendor')
         self.device('vendor')
         data = os.urandom(100000)
@@ -254,7 +254,7 @@ class UsbDevices(GuestTest):
             rm -f /run/end
             ( usbpipe 1209:0001 write {size} 4096 256 </run/sent
               echo $? >/run/end ) >/dev/null 2>&1 &''')
-        # Nothing moves any more: what it has read of its input stays the same
+        # Nothing moves any more when the number of bytes read stays the same
         self.guest.wait_until('''
             [ ! -e /run/end ] || exit 0
             at() { grep -h ^pos: /proc/$(pidof usbpipe)/fdinfo/0; }
@@ -264,14 +264,14 @@ class UsbDevices(GuestTest):
         self.assertEqual(hashlib.sha256(back).hexdigest(), self.sum('/run/sent'))
         self.guest.wait_until('[ -e /run/end ]')
         self.assertEqual(self.guest.sh('cat /run/end; rm /run/sent'), '0\n')
-        # 1 MiB of transfers, and the program itself
+        # 1 MiB for transfers, and the program itself
         peak = int(self.guest.sh('grep VmHWM /proc/$(cat /run/usb-vendor.pid)'
                                  '/status').split()[1])
         self.assertLess(peak, 4 * 1024)
         self.stop('vendor')
 
     def check_closed_and_opened(self):
-        """The other side closes: unplugged. It opens: plugged in again."""
+        """If the other side closes, the device is unplugged; if it opens, plugged in."""
         self.start('acm')
         for _ in range(3):
             self.tty()
@@ -283,7 +283,7 @@ class UsbDevices(GuestTest):
         self.stop('acm')
 
     def check_last_bytes(self):
-        """What the other side sends before it closes is not lost."""
+        """Bytes that the other side sends before it closes are not lost."""
         self.start('vendor')
         self.device('vendor')
         data = os.urandom(200000)
@@ -299,8 +299,8 @@ class UsbDevices(GuestTest):
         self.stop('vendor')
 
     def wait_for_host(self, id):
-        """Start with the other side closed, and see that it waits: with the
-        port open, and without a socket towards vhci_hcd."""
+        """Start with the other side closed, and see that vser waits: with the port
+        open, and without a socket towards vhci_hcd."""
         self.start(id)
         self.guest.wait_until(f'''
             pid=$(cat /run/usb-{id}.pid)
@@ -333,7 +333,7 @@ class UsbDevices(GuestTest):
             self.stop(id)
 
     def check_same_port(self):
-        """Two want the same free port of vhci_hcd: one takes another one."""
+        """Two vser want the same free port of vhci_hcd: one of them takes another."""
         ids = ' '.join(self.IDS.values())
         for _ in range(20):
             self.guest.sh(f'''
@@ -358,8 +358,8 @@ class UsbDevices(GuestTest):
         self.skipTest('in 20 rounds no two have wanted the same port')
 
     def check_unplug(self):
-        """The port goes: so does the device, and the program with success,
-        whether it was open or not."""
+        """The port goes: so the device goes, and the program ends with success, whether
+        the other side was open or not."""
         for connect in True, False:
             with self.subTest(connect):
                 port = Port('hot', desc='1209:0003', desc_serial='hot',
@@ -378,7 +378,7 @@ class UsbDevices(GuestTest):
                 del self.IDS['hot']
 
     def check_detached(self):
-        """Somebody in the guest detaches the device."""
+        """A user of the guest detaches the device."""
         self.start('vendor')
         self.device('vendor')
         self.guest.sh('''

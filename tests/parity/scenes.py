@@ -184,7 +184,7 @@ class Scene:
             quiet = 0 if self.step() else quiet + 1
 
     def until(self, condition):
-        """Go on until the condition is true, or nothing moves. Returns whether it is."""
+        """Go on until the condition is true or nothing moves. Returns whether it is."""
         looks, since = 0, time.monotonic()
         while not condition():
             if self.step():
