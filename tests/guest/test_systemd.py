@@ -1,5 +1,5 @@
-# Debian with systemd, its own kernel and our package: what a port starts and who
-# may open it
+# Debian with systemd, its own kernel and our package: which programs a port starts, and
+# who may open the port
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -37,7 +37,7 @@ def unit_escape(text):
 
 
 class SystemdTest(GuestTest):
-    """No test of its own: a guest with systemd, and what is true of any."""
+    """No test of its own: the common part of all guests with systemd."""
 
     maxDiff = None
     options = {'disk': 'installed', 'driver': 'stock', 'devices': [TELLER],
@@ -52,7 +52,7 @@ class SystemdTest(GuestTest):
     CONTROLLERS = {'vs.0': 0}
 
     def blobs(self):
-        """{node: blob} of the ports that have a descriptor, as QEMU says."""
+        """{node: blob} of the ports that have a descriptor, from QEMU."""
         found = {}
         for device in self.guest.qmp('qom-list', path='/machine/peripheral'):
             path = f'/machine/peripheral/{device["name"]}'
@@ -85,7 +85,7 @@ class SystemdTest(GuestTest):
         return self.blobs()
 
     def actual(self):
-        """The same as the guest has it."""
+        """The same, from the guest."""
         inodes, store, units = self.guest.sh(
             'stat -L -c "%n.%i" /sys/class/virtio-ports/vport* | '
             'grep -o "vport[^/]*$" | tr "\\n" " "; echo\n'
@@ -135,18 +135,18 @@ class SystemdTest(GuestTest):
                                        '--no-legend'), '')
 
     def properties(self, path):
-        """{name: value} of a device, as udev has it"""
+        """{name: value}: the properties of a device in udev"""
         return dict(line.split('=', 1) for line in self.guest.sh(
             f'udevadm info -q property {path}').splitlines())
 
     def unit(self, name, *properties):
-        """What systemd says of a unit: one value, or several in a tuple"""
+        """The value of a unit's property in systemd, or a tuple of several values"""
         shown = dict(line.split('=', 1) for line in self.guest.sh(
             f"systemctl show -p {','.join(properties)} '{name}'").splitlines())
         values = tuple(shown[p] for p in properties)
         return values[0] if len(values) == 1 else values
 
-    # Owner, group, mode and whom an access list names, of a node
+    # Owner, group and mode of a node, and the users in its access list
     RIGHTS = ('sh -c \'echo $(stat -Lc "%U %G %a" $0; getfacl -cp $0 | '
               'sed -n "s/[[:space:]#].*//; /^user:[^:]/p")\'')
 
@@ -158,8 +158,8 @@ class SystemdTest(GuestTest):
 
     @contextlib.contextmanager
     def seat(self, user):
-        """That user sits at the guest: has the active session of its seat, with a
-        systemd of the user's own."""
+        """That user sits at the guest: the user has the active session of the seat, and
+        a systemd of the user's own."""
         unit = f'test-seat-{user}'
         self.guest.sh(
             'loginctl list-seats --no-legend | grep -q seat0\n'
@@ -214,7 +214,7 @@ class SystemdTest(GuestTest):
 
 
 class Systemd(SystemdTest):
-    """The guest that most are: the distribution's driver, our package."""
+    """The usual guest: the distribution's driver, and our package."""
 
     @classmethod
     def make_ports(cls):
@@ -235,7 +235,7 @@ class Systemd(SystemdTest):
             link = f'{LINKS}/by-usb-id/1209:0001:{user}'
             self.wait_unit(f'acme-kernel-stats@{user}')
             self.ask(self.port(user), user)
-            # All that the user has is the open port.
+            # The user has only the open port.
             self.assertEqual(self.rights(link), 'root root 600')
             pid = self.unit(f'acme-kernel-stats@{user}', 'MainPID')
             self.assertEqual(self.guest.sh(
@@ -253,7 +253,7 @@ class Systemd(SystemdTest):
                 self.assertIn('ermi', tried.stderr)
 
     def test_host_goes_and_comes(self):
-        """The agent ends with its host, and another is there for the next."""
+        """The agent ends with its host, and the next host gets another agent."""
         port = self.port('bob')
         pid = self.unit('acme-kernel-stats@bob', 'MainPID')
         for i in range(6):
@@ -265,7 +265,7 @@ class Systemd(SystemdTest):
             pid = self.unit('acme-kernel-stats@bob', 'MainPID')
 
     def test_stopped_when_the_port_goes(self):
-        """And started when it comes again, with another number."""
+        """The agent is started when the port comes again, with another number."""
         port = self.port('alice')
         self.guest.unplug(port)
         self.wait_unit('acme-kernel-stats@alice', 'inactive')
@@ -337,8 +337,8 @@ class Systemd(SystemdTest):
         self.assertNotIn('ID_BUS', shown)
 
     def test_others_lines_in_the_database(self):
-        """What udev's own files say of a USB device with these numbers, here a
-        software radio that is for the user of the seat, is not for a port."""
+        """udev's own files give a USB device with these numbers, a software radio, to
+        the user of the seat. This does not count for a port."""
         with self.seat('alice'):
             port = Port('radio', desc='2cf0:5246')
             self.plug(port)
@@ -352,8 +352,8 @@ class Systemd(SystemdTest):
             self.unplug(port)
 
     def test_user_of_the_seat(self):
-        """A product for a desktop: the port is for who sits there, and so is the
-        unit, of that user's systemd."""
+        """A product for a desktop: the port is for the user who sits there. The unit is
+        a unit of that user's systemd."""
         port = Port('desk', desc='1209:0006', desc_serial='D1', nr=21)
         node = '/dev/vport0p21'
         with self.seat('alice'):
@@ -365,7 +365,7 @@ class Systemd(SystemdTest):
             self.assertEqual(self.line(port), 'hello\n')
             self.assertNotEqual(self.guest.run(f'su bob -c "exec 3<>{node}"',
                                                check=False).status, 0)
-            # It is no longer that product's: nor is it alice's
+            # The port is no longer that product's: so it is not alice's
             self.guest.sh('systemctl stop vser-daemon\n'
                           'echo change >/sys/class/virtio-ports/vport0p21/uevent')
             self.addCleanup(self.guest.sh, 'systemctl start vser-daemon')
@@ -394,8 +394,8 @@ class Systemd(SystemdTest):
         self.wait_unit('test-open', 'inactive')
 
     def test_replaced_while_udev_is_busy(self):
-        """udev gives the old port's rights to a node that is another port's by
-        then. The next event takes them back."""
+        """udev gives the old port's rights to the node, which belongs to another port by
+        then. The next event takes the rights back."""
         self.guest.sh('mkdir -p /run/udev/rules.d\n'
                       'cat >/run/udev/rules.d/70-test.rules <<"E"\n'
                       'SUBSYSTEM=="virtio-ports", ENV{ID_SERIAL_SHORT}=="slow", '
@@ -430,15 +430,15 @@ class Systemd(SystemdTest):
         self.guest.sh('systemctl stop test-plain')
 
     def test_isolate(self):
-        """Who goes to another target and back has what was plugged, and what is
-        plugged then."""
+        """After a change to another target and back, the guest has the ports that were
+        plugged before, and a port that is plugged then."""
         modem = Port('modem', desc='1209:000a', desc_class='cdc-acm', desc_serial='M2')
         self.plug(modem)
         self.guest.wait_for('/dev/ttyACM0')
         before = [self.unit(name, 'MainPID') for name in
                   ('vser-daemon', 'acme-kernel-stats@bob', 'vser-usb@1209:000a:M2')]
         self.assertNotIn('0', before)
-        # This test's own agent is to stay as well
+        # This test's own agent has to stay as well
         self.guest.sh('mkdir -p /run/systemd/system/test-agent.service.d\n'
                       'printf "[Unit]\nIgnoreOnIsolate=yes\n" '
                       '>/run/systemd/system/test-agent.service.d/stay.conf\n'
@@ -455,7 +455,7 @@ class Systemd(SystemdTest):
         self.check_truth()
 
     def test_names_where_our_folders_are(self):
-        """A port's name is a link, but none that takes the place of ours."""
+        """A port's name becomes a link, which never takes the place of our links."""
         names = ['by-id', 'by-usb-id', 'by-usb-id/1209:0001:bob', 'by-id/x',
                  './by-usb-id', 'x/../by-usb-id', 'x/by-id', '/by-id', 'by-usb-id/',
                  'by-usb-id/../by-id']
@@ -507,7 +507,7 @@ class Systemd(SystemdTest):
                         'test-instance@other.service'] * bool(desc))
 
     def test_serial_number_too_long_for_a_unit(self):
-        """The port is there, and the journal says what is not."""
+        """The port is there, and the journal says what is missing."""
         port = Port('long', desc='1209:0002', desc_serial='-' * 126, nr=41)
         usb = Port('usb', desc='1209:000a', desc_serial='=' * 126, nr=42)
         for p in port, usb:
@@ -535,7 +535,7 @@ class Systemd(SystemdTest):
         self.assertEqual(self.guest.sh('systemctl --failed --plain --no-legend'), '')
 
     def test_no_serial_number(self):
-        """The instance is the kernel's name then."""
+        """Then the instance is the kernel's name."""
         port = Port('anonymous', desc='1209:0002', nr=9)
         self.plug(port)
         self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0002')
@@ -595,7 +595,7 @@ class Systemd(SystemdTest):
         self.guest.sh(f'stty -F {link} raw -echo')
         self.guest.exchange(port, link, 1 << 14)
 
-        # Nobody on the host's side is a device that is not there
+        # Without a host, the USB device is not there
         port.socket.close()
         self.guest.wait_for('/dev/ttyACM0', removed=True)
         self.guest._attach(port)
@@ -626,8 +626,8 @@ class Systemd(SystemdTest):
 
 
 class SystemdHostile(SystemdTest):
-    """What a host may write into strings, in a guest with all that reads them.
-    HostileStrings has more of them."""
+    """Hostile strings of a host, in a guest with all programs that read them.
+    HostileStrings has more strings."""
 
     long = True
     # What usb_id may treat in another way than we do
@@ -695,7 +695,7 @@ class SystemdHostile(SystemdTest):
                                   '/sys/bus/usb/devices/*/idProduct')
 
     def broken_strings(self):
-        """A blob with what is no UTF-16, and an end in the middle."""
+        """A blob with strings that are not UTF-16, and with a NUL in the middle."""
         config = bytes([9, 2, 32, 0, 1, 1, 0, 0xc0, 0, 9, 4, 0, 0, 2, 0xff, 0, 0, 0,
                         7, 5, 0x81, 2, 0, 2, 0, 7, 5, 1, 2, 0, 2, 0])
         strings = [b'\x00\xd8x\x00', b'A\x00\x00\xdc\x00\xdcB\x00',
@@ -744,8 +744,8 @@ class SystemdStorms(SystemdTest):
         self.guest.sh(f'kill -CONT {self.daemon("MainPID")}')
 
     def storm(self, count, seed):
-        """Plug and unplug that often, as fast as QEMU takes it: other
-        descriptors, the same few numbers. Some ports are left."""
+        """Plug and unplug @count times, as fast as QEMU can: other descriptors, the same
+        few numbers. Some ports are left."""
         chosen = random.Random(seed)
         there = {}
         for i in range(count):
@@ -754,8 +754,8 @@ class SystemdStorms(SystemdTest):
                 self.guest.qmp('device_del', id=there.pop(nr))
                 continue
             there[nr] = f'storm{seed}-{i}'
-            # No two have the same identity at a time: who gets the link then
-            # is not said
+            # No two ports have the same identity at a time: it would be undefined which
+            # port gets the link
             self.add(there[nr], nr=nr, **chosen.choice([
                 {'desc': '1209:0002', 'desc-serial': f's{nr}'},
                 {'desc': '1209:0002', 'desc-serial': f'-{nr}/{i % 5}'},
@@ -789,7 +789,7 @@ class SystemdStorms(SystemdTest):
         pid = self.unit('acme-kernel-stats@bob', 'MainPID')
         killed = self.daemon('MainPID')
         self.guest.sh(f'kill -KILL {killed}')
-        # What it can't be told while it is away
+        # Changes that the daemon can't be told of while it is away
         port = Port('meanwhile', desc='1209:0002', desc_serial='meanwhile')
         self.plug(port)
         self.guest.wait_until(f'p=$(systemctl show -p MainPID --value vser-daemon)'
@@ -798,7 +798,7 @@ class SystemdStorms(SystemdTest):
         self.assertEqual(self.unit('acme-kernel-stats@bob', 'MainPID'), pid)
 
     def test_teller_unplugged(self):
-        """The port that says what the others are goes and comes."""
+        """The virtserialdesc port goes and comes."""
         self.guest.qmp('device_del', id='teller')
         self.wait_unit('acme-kernel-stats@bob', 'inactive')
         self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:bob', removed=True)
@@ -828,8 +828,8 @@ class SystemdStorms(SystemdTest):
 
 
 class SystemdInstall(SystemdTest):
-    """A guest gets all of it by one command, also where ports are there
-    already; and is rid of it by another."""
+    """One command installs everything in a guest, even with ports plugged already, and
+    another command removes everything."""
 
     long = True
     options = {**SystemdTest.options, 'disk': 'base'}
@@ -858,13 +858,13 @@ class SystemdInstall(SystemdTest):
         self.wait_unit('acme-kernel-stats@bob', 'inactive')
         guest.wait_until('! udevadm info -q property '
                          f'{LINKS}/by-usb-id/1209:0001:bob | grep VIRTIO_PORT_UNIT')
-        # Also where root has a database of root's own
+        # Also if root has made a hwdb of root's own
         guest.sh('systemd-hwdb update\n'
                  'dpkg -i /packages/acme-kernel-stats_*.deb')
         self.ask(self.port('bob'), 'bob')
         guest.sh('rm /etc/udev/hwdb.bin')
 
-        # Rights go too, with their file
+        # Rights go with the file that gives them
         shared = Port('shared', desc='1209:0003', desc_serial='S1')
         desk = Port('desk', desc='1209:0006', desc_serial='D1')
         self.enterContext(self.seat('alice'))
@@ -876,7 +876,7 @@ class SystemdInstall(SystemdTest):
                  f'{self.LOOK_AGAIN}')
         for port in shared, desk:
             self.wait_rights(f'/dev/{self.node(port.id)}', 'root root 600')
-        # and do not come back by themselves
+        # Rights do not come back by themselves
         guest.sh('udevadm trigger --settle --subsystem-match=virtio-ports')
         self.assertEqual(self.rights(f'/dev/{self.node("desk")}'), 'root root 600')
         guest.sh('mv /root/70-test.hwdb /usr/lib/udev/hwdb.d/\n'
@@ -892,7 +892,7 @@ class SystemdInstall(SystemdTest):
         self.assertEqual(guest.sh('ls /dev/virtio-ports/by-usb-id '
                                   '/run/virtio-serial-desc 2>/dev/null || :'), '')
         self.assertEqual(self.links_of('bob'), {name})
-        # Nor does udev remember anything of it
+        # udev has forgotten everything, too
         guest.sh('udevadm trigger --settle --subsystem-match=virtio-ports')
         for port in 'bob', 'modem', 'shared', 'desk':
             self.assertEqual(self.rights(f'/dev/{self.node(port)}'), 'root root 600')
@@ -905,7 +905,7 @@ class SystemdInstall(SystemdTest):
                                   '2>/dev/null || :'), '')
         self.assertEqual(self.unit('vser-daemon', 'ActiveState'), 'inactive')
 
-        # Where udev does not run, installation and removal end all the same.
+        # Without a running udev, installation and removal come to their end, too.
         guest.sh('systemctl stop "systemd-udevd*.socket" systemd-udevd.service\n'
                  'dpkg -i /packages/virtio-serial-desc_*.deb\n'
                  'dpkg --force-depends -r virtio-serial-desc\n'
@@ -963,7 +963,7 @@ class SystemdBoth(SystemdTest):
         self.ask(self.port('alice'), 'alice')
 
     def test_same_properties(self):
-        """However the guest learns a descriptor, it says the same."""
+        """The guest says the same of a descriptor, whatever its source."""
         mine = {name: value for name, value in self.properties(
             '/dev/vport0p1').items() if name.startswith(('ID_', 'VIRTIO_'))}
         other = {name: value.replace('bob', 'alice') for name, value in
@@ -972,7 +972,7 @@ class SystemdBoth(SystemdTest):
         self.assertEqual(mine, other)
 
     def test_list(self):
-        """vser takes them all alike."""
+        """vser treats all ports alike."""
         listed = json.loads(self.guest.sh('lsvser --json'))['ports']
         self.assertEqual({port['serial'] for port in listed}, {'alice', 'bob'})
 
