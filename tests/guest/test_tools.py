@@ -31,13 +31,13 @@ PORTS = {
 
 
 class ToolsTest(GuestTest):
-    """No test of its own: what the classes below have in common."""
+    """No test of its own: the common part of the classes below."""
 
-    # The controller of a port, and what the guest calls it
+    # The controller of a port, and the controller's name in the guest
     numbers = {'vs': 0}
 
     def vport(self, id):
-        """The name of a port's node: its path in QOM is its controller's."""
+        """The name of a port's node; the port's path in QOM names its controller."""
         path = f'/machine/peripheral/{id}'
         bus = self.guest.qmp('qom-get', path=path, property='parent_bus')
         controller = bus.split('/')[-1].partition('.')[0]
@@ -45,15 +45,15 @@ class ToolsTest(GuestTest):
         return f'vport{self.numbers[controller]}p{number}'
 
     def daemon(self):
-        """Have `vser daemon` run until the test's end. It is a copy, so that
-        pidof finds the other vser only."""
+        """Run `vser daemon` until the test's end. The program is a copy of vser, so that
+        pidof finds only the other vser."""
         self.guest.sh('rm -rf /run/virtio-serial-desc; cp /usr/bin/vser /run/d\n'
                       '/run/d daemon >/run/daemon.log 2>&1 &\n'
                       'echo $! >/run/daemon.pid')
         self.addCleanup(self.guest.sh, 'kill $(cat /run/daemon.pid)')
 
     def said(self):
-        """What the daemon said."""
+        """The daemon's messages."""
         return self.guest.sh('cat /run/daemon.log').splitlines()
 
     def listed(self):
@@ -62,7 +62,7 @@ class ToolsTest(GuestTest):
         return {port['port']: port for port in ports}
 
     def truth(self):
-        """{port: its blob}, by QEMU"""
+        """{port: its blob}, from QEMU"""
         blobs = {}
         for id in self.guest.ports:
             blob = base64.b64decode(self.guest.qmp(
@@ -78,7 +78,7 @@ class ToolsTest(GuestTest):
                               f'"{" ".join(sorted(names))}" ]')
 
     def check_list(self):
-        """Does vser list what QEMU says?"""
+        """Check that vser lists the same as QEMU."""
         truth = self.truth()
         self.wait_listed(truth)
         listed = self.listed()
@@ -99,11 +99,11 @@ class ToolsTest(GuestTest):
                         'kill $(cat /run/t.holder); rm -f /run/t.holder')
 
     def output(self, what):
-        """Wait until the command's output has that in it."""
+        """Wait until the command's output contains this text."""
         self.guest.wait_until(f'grep -q "{what}" /run/t.out /run/t.err')
 
     def finish(self):
-        """The exit status, and what it wrote on stdout and stderr"""
+        """The command's exit status, stdout and stderr"""
         self.guest.wait_until('[ -e /run/t.exit ]')
         status, out, err = (self.guest.sh(f'cat /run/t.{name}')
                             for name in ('exit', 'out', 'err'))
@@ -111,7 +111,7 @@ class ToolsTest(GuestTest):
 
 
 class Connects(ToolsTest):
-    """No test of its own: what holds for each driver."""
+    """No test of its own: the tests for each driver."""
 
     abstract = True
 
@@ -120,7 +120,7 @@ class Connects(ToolsTest):
         return [Port(id, **props) for id, props in PORTS.items()]
 
     def connected(self, id='a1', options='', arguments='1209:0001:A1'):
-        """Connect to a port, and wait until it is."""
+        """Connect to a port, and wait until vser is connected."""
         port = self.port(id)
         self.start(f'vser connect {options} {arguments}')
         port.socket.sendall(b'hello\n')
@@ -180,7 +180,7 @@ class Connects(ToolsTest):
             self.wait_listed(self.truth())
             self.start('vser connect 1209:0003')
             self.output('waiting for the host')
-            # It has nothing to do, and does nothing
+            # vser has nothing to do, and does nothing
             self.guest.wait_until(
                 'p=$(pidof vser); a=$(grep ctxt /proc/$p/status); sleep 0.3\n'
                 '[ "$a" = "$(grep ctxt /proc/$p/status)" ]')
@@ -191,7 +191,7 @@ class Connects(ToolsTest):
             self.assertEqual(self.finish()[:2], (0, 'late'))
 
     def test_host_opens_sends_and_closes(self):
-        """The guest may notice when it is over."""
+        """The guest can notice the end of a connection."""
         with self.plugged('extra', desc='1209:0003', connect=False):
             self.wait_listed(self.truth())
             for i in range(5):
@@ -208,7 +208,7 @@ class Connects(ToolsTest):
         self.assertEqual((again.status, again.stderr), (
             1, f'vser: /dev/{self.vport("a1")}: in use by another program\n'))
         self.guest.sh('kill $(cat /run/t.holder)')
-        # There is no half close: what the host says is still shown
+        # There is no half close: the host's bytes are still shown
         self.port('a1').socket.sendall(b'still\n')
         self.output('still')
         self.guest.sh('kill $(pidof vser | tr " " "\\n" | sort -n | tail -n 1)')
@@ -251,7 +251,7 @@ class Connects(ToolsTest):
         self.assertEqual(self.finish(), (9, '', ''))
 
     def check_wait(self, port):
-        """Connect to a port that is plugged only then."""
+        """Connect to a port that is plugged later."""
         self.start(f'vser connect --wait {port}')
         self.guest.wait_until('[ -n "$(pidof vser)" ]')
         with self.plugged('extra', desc='1209:0004', desc_serial='W1') as port:
@@ -264,7 +264,7 @@ class Connects(ToolsTest):
         self.check_wait('1209:0004:W1')
 
     def test_wait_for_a_link(self):
-        """udev makes it when it is done with the port."""
+        """udev makes the link when it is done with the port."""
         self.check_wait('/dev/virtio-ports/by-usb-id/1209:0004:W1')
 
     def test_wait_in_vain(self):
@@ -273,7 +273,7 @@ class Connects(ToolsTest):
         self.assertEqual(result.status, NO_PORT)
 
     def test_udev_id_for_a_rule(self):
-        """What the rules have made of it is what vser says."""
+        """The rules and vser say the same of a port."""
         name = self.vport('a2')
         self.guest.wait_for('/dev/virtio-ports/by-usb-id/1209:0001:A_2')
         shown = self.guest.sh(f'udevadm info -q property /dev/{name}')
@@ -283,7 +283,7 @@ class Connects(ToolsTest):
 
 
 class StoreTools(Connects):
-    """The daemon's store says what there is."""
+    """Descriptors come from the daemon's store."""
 
     abstract = True
     source = 'store'
@@ -301,7 +301,7 @@ class StockTools(StoreTools):
         {'driver': 'virtserialdesc', 'id': 'records', 'bus': 'vs.0'}]}
 
     def test_store_follows(self):
-        """Ports that come, go and change places: in the end all is as it is."""
+        """Ports come, go and change places: at the end the guest knows the truth."""
         with self.plugged('one', desc='1209:0005', desc_serial='1') as one:
             name = self.vport('one')
             self.assertEqual(self.check_list()[name]['serial'], '1')
@@ -452,12 +452,12 @@ def odd_blobs():
 
     pipe = bytes.fromhex('07058102000200' '07050102000200')
     yield device + config(1, interface(0, 0xff, 2) + pipe)
-    # the last one has no endpoint
+    # the last interface has no endpoint
     yield device + config(2, interface(0, 0xff, 2) + pipe + interface(1, 0xfe))
     # a descriptor of two bytes
     yield device + config(2, interface(0, 0xff, 2) + b'\x02\x30' + pipe +
                           interface(1, 0xfe) + b'\x03\x30\x00')
-    # the same kind twice
+    # two interfaces of the same kind
     yield device + config(3, interface(0, 0xff, 2) + pipe + interface(1, 0xfe) +
                           interface(2, 0xff) + b'\x03\x30\x00')
 
@@ -525,13 +525,13 @@ class HostileRecords(ToolsTest):
         self.blob = Blob(bytes.fromhex(good['blob'])).data
 
     def check(self, *names):
-        """The daemon lives, has not grown, and the other ports are right."""
+        """The daemon runs, its memory has not grown, and the other ports are right."""
         self.wait_listed(['vport2p1', *names])
         self.assertEqual(self.listed()['vport2p1']['serial'], 'G1')
         status = dict(line.split(':', 1) for line in self.guest.sh(
             'cat /proc/$(cat /run/daemon.pid)/status').splitlines())
-        # A static program of 1 MB with a record for each of two controllers:
-        # half a megabyte of that is the largest record's buffers
+        # A static program of 1 MB with a record for each of two controllers: half a
+        # megabyte is for buffers of the largest record
         self.assertLess(int(status['VmHWM'].split()[0]), 2048)
         self.assertLess(int(status['VmData'].split()[0]), 2048)
 
@@ -553,7 +553,7 @@ class HostileRecords(ToolsTest):
         self.check()
 
     def test_without_end(self):
-        """A megabyte of records and of long ones that are never complete."""
+        """A megabyte of records, and of long records that are never complete."""
         long = desc(3, bytes(65535))
         for _ in range(16):
             self.evil.sendall(long)
@@ -567,7 +567,7 @@ class HostileRecords(ToolsTest):
         self.check('vport0p2', 'vport0p3')
 
     def test_churn(self):
-        """What changes without end: udev is not made to look without end."""
+        """Changes without end do not make udev look at the port without end."""
         other = self.blob[:12] + b'\xff' + self.blob[13:]
         self.evil.settimeout(5)
         with contextlib.suppress(TimeoutError):
@@ -578,7 +578,7 @@ class HostileRecords(ToolsTest):
         self.reconnect()
 
     def reconnect(self):
-        """Drop what the port still has to bring."""
+        """Drop the bytes that the port still has."""
         self.guest.unplug(self.port('evil'))
         self.guest.plug(Port('evil', name='org.qemu.virtio-serial-desc.9',
                              nr=1))
@@ -591,7 +591,7 @@ class HostileRecords(ToolsTest):
         self.evil.close()
         port = self.port('evil')
         port.socket = self.guest.connect('evil')
-        # Whether or not the daemon saw that, it finds its way
+        # The daemon recovers, whether it has seen that or not
         end = desc(3, self.blob) + END
         for _ in range(TIMEOUT):
             port.socket.sendall(end)
