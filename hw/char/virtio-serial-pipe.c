@@ -281,7 +281,10 @@ static unsigned int pipe_discard(VirtIOSerialPort *port)
         port->elem = NULL;
         count++;
     }
-    count += virtqueue_drop_all(port->ovq);
+    /* No more than the ring holds: the driver may add as many meanwhile */
+    count += virtqueue_drop(port->ovq,
+                            virtio_queue_get_num(VIRTIO_DEVICE(port->vser),
+                                virtio_get_queue_index(port->ovq)));
     if (count) {
         trace_virtio_serial_pipe_discard(port->id, count);
         virtio_serial_control_port_lost(port);
@@ -392,6 +395,10 @@ void virtio_serial_pipe_discard(VirtIOSerialPort *port)
     /* Buffers may have come before the guest knew that it has to notify */
     pipe_set_notification(port, port->ovq, true);
     count += pipe_discard(port);
+    /* The driver adds faster than the device drops: go on in a later turn */
+    if (pipe_has_buffers(port, port->ovq)) {
+        replay_bh_schedule_event(port->bh);
+    }
     if (count) {
         virtio_notify(VIRTIO_DEVICE(port->vser), port->ovq);
     }
