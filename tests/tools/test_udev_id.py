@@ -206,13 +206,17 @@ class UdevAcl(ToolsTest):
             os.setxattr(node, self.LIST, self.BOBS)
         except OSError as e:
             self.skipTest(f'no access lists in {self.dev}: {e}')
-        self.vser('udev-acl', node)
+        self.vser('udev-acl', node, '0600')
         self.assertEqual(os.listxattr(node), [])
+        # The list's limit is not what root's group may do now
+        self.assertEqual(node.stat().st_mode & 0o7777, 0o600)
         # and where there is none, or no node any more
-        self.vser('udev-acl', node)
+        self.vser('udev-acl', node, '0600')
         node.unlink()
-        self.vser('udev-acl', node)
+        self.vser('udev-acl', node, '0600')
 
     def test_usage(self):
-        self.vser('udev-acl', status=USAGE, stderr='takes one NODE')
-        self.vser('udev-acl', 'a', 'b', status=USAGE, stderr='takes one NODE')
+        for args in [], ['a'], ['a', '0600', 'c']:
+            self.vser('udev-acl', *args, status=USAGE, stderr='takes NODE and MODE')
+        for mode in '', '8', '01000', '0600x':
+            self.vser('udev-acl', 'a', mode, status=USAGE, stderr='octal mode')
