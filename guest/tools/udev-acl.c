@@ -54,12 +54,14 @@ int vser_udev_acl(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     if (argc - optind != 2) {
-        vser_error("vser udev-acl takes NODE and MODE; see vser udev-acl --help");
+        vser_error("vser udev-acl takes NODE and MODE;"
+                   " see vser udev-acl --help");
         return VSER_USAGE;
     }
     mode = strtoul(argv[optind + 1], &end, 8);
     if (!isdigit((unsigned char)*argv[optind + 1]) || *end || mode > 0777) {
-        vser_error("'%s': expected an octal mode, as in 0600", argv[optind + 1]);
+        vser_error("'%s': expected an octal mode, as in 0600",
+                   argv[optind + 1]);
         return VSER_USAGE;
     }
     if (!take_away(argv[optind], mode) && errno != ENODATA &&

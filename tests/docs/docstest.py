@@ -248,6 +248,8 @@ def check_version(sums):
 
 def sentences(text):
     """The sentences of a document, without its code; a table's cell is one"""
+    # A simple table's rows are no sentences: rule, head, rule, rows, rule
+    text = re.sub(r'^(=+ +=+)\n.*?\n\1\n.*?\n\1\n', '', text, flags=re.M | re.S)
     text = re.sub(r'^\.\. (code-block|parsed-literal)::.*?(?=^\S)', '', text,
                   flags=re.M | re.S)
     for block in re.split(r'\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) |#|\|)', text):
