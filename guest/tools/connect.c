@@ -286,14 +286,6 @@ static int unplugged(const Connect *c)
     return VSER_UNPLUGGED;
 }
 
-/* A port that has gone fails to read even nothing */
-static bool is_unplugged(const Connect *c)
-{
-    char nothing;
-
-    return read(c->fd, &nothing, 0) < 0 && errno == ENODEV;
-}
-
 /* The port is open already: see that it is one, and the one that is meant */
 static int take_port(Connect *c)
 {
@@ -321,7 +313,7 @@ static int take_port(Connect *c)
         return VSER_FAILED;
     }
     /* Of one that has gone another may have the number */
-    if (is_unplugged(c)) {
+    if (port_is_unplugged(c->fd)) {
         return unplugged(c);
     }
     if (c->text) {
@@ -398,7 +390,7 @@ static bool host_is_open(const Connect *c)
  * A host may have closed again before we notice that it was there. What it sent
  * is read into @early, if there is such a buffer, and ends the waiting too.
  */
-static int wait_for_host(const Connect *c, Buffer *early)
+static int connect_wait_for_host(const Connect *c, Buffer *early)
 {
     bool told = c->wait;
     struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
@@ -418,7 +410,7 @@ static int wait_for_host(const Connect *c, Buffer *early)
             vser_error("%s: waiting for the host to open its side", c->name);
             told = true;
         }
-        if (is_unplugged(c)) {
+        if (port_is_unplugged(c->fd)) {
             ret = unplugged(c);
             break;
         }
@@ -480,7 +472,7 @@ static size_t stdout_chunk(void)
 }
 
 /* @to_stdout: may have bytes in it already */
-static int copy(const Connect *c, Buffer *to_stdout)
+static int connect_copy(const Connect *c, Buffer *to_stdout)
 {
     static Buffer to_host;
     size_t chunk = stdout_chunk();
@@ -525,7 +517,7 @@ static int copy(const Connect *c, Buffer *to_stdout)
             vser_error("stdout: %s", strerror(errno));
             return VSER_FAILED;
         }
-        if (p[2].revents & POLLHUP && is_unplugged(c)) {
+        if (p[2].revents & POLLHUP && port_is_unplugged(c->fd)) {
             return unplugged(c);
         }
         if (p[2].fd >= 0) {
@@ -557,7 +549,7 @@ static int copy(const Connect *c, Buffer *to_stdout)
 
 /* ------------------------------------------------------------------ */
 
-static const char help[] =
+static const char connect_help[] =
     "usage: vser connect [OPTION...] VVVV:PPPP[:SERIAL] [--exec CMD...]\n"
     "       vser connect [OPTION...] PATH [--exec CMD...]\n"
     "\n"
@@ -622,7 +614,7 @@ static bool set_port(Connect *c, const char *text)
 int vser_connect(int argc, char **argv)
 {
     static Buffer to_stdout;
-    static const struct option options[] = {
+    static const struct option connect_options[] = {
         { "wait", optional_argument, NULL, 'w' },
         { "quit", no_argument, NULL, 'q' },
         { "exec", no_argument, NULL, 'e' },
@@ -641,7 +633,8 @@ int vser_connect(int argc, char **argv)
     int option, ret;
 
     while (!c.command &&
-           (option = getopt_long(argc, argv, letters, options, NULL)) != -1) {
+           (option = getopt_long(argc, argv, letters, connect_options,
+                                 NULL)) != -1) {
         switch (option) {
         case 1:
             if (!set_port(&c, optarg)) {
@@ -676,7 +669,7 @@ int vser_connect(int argc, char **argv)
             }
             break;
         case 'h':
-            fputs(help, stdout);
+            fputs(connect_help, stdout);
             return EXIT_SUCCESS;
         default:
             return VSER_USAGE;
@@ -716,10 +709,10 @@ int vser_connect(int argc, char **argv)
         return ret;
     }
     if (c.wait || !c.command) {
-        ret = wait_for_host(&c, c.command ? NULL : &to_stdout);
+        ret = connect_wait_for_host(&c, c.command ? NULL : &to_stdout);
     }
     if (ret == EXIT_SUCCESS) {
-        ret = c.command ? run_command(&c) : copy(&c, &to_stdout);
+        ret = c.command ? run_command(&c) : connect_copy(&c, &to_stdout);
     }
     close(c.fd);
     return ret;

@@ -70,7 +70,6 @@
 #include "util.h"
 #include <dirent.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -80,6 +79,7 @@
 #include "feed.h"
 #include "file.h"
 #include "ledger.h"
+#include "options.h"
 #include "paths.h"
 #include "port-name.h"
 #include "store.h"
@@ -498,7 +498,7 @@ static void daemon_run(Daemon *d)
     }
 }
 
-static const char help[] =
+static const char daemon_help[] =
     "usage: vser daemon [PORT...]\n"
     "\n"
     "Keep what QEMU says on virtserialdesc ports, for drivers that do not\n"
@@ -513,20 +513,12 @@ static const char help[] =
 
 int vser_daemon(int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },
-        { 0 }
-    };
     Daemon d = { 0 };
     struct epoll_event e = { .events = EPOLLIN };
-    int c, i;
+    int status, i;
 
-    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        if (c != 'h') {
-            return VSER_USAGE;
-        }
-        fputs(help, stdout);
-        return EXIT_SUCCESS;
+    if (!options_parse_help(argc, argv, daemon_help, &status)) {
+        return status;
     }
     for (i = optind; i < argc; i++) {
         char *slash = strrchr(argv[i], '/');

@@ -279,7 +279,7 @@ static void print_json(const PortList *list)
 
 /* ------------------------------------------------------------------ */
 
-static const char help[] =
+static const char list_help[] =
     "usage: vser list [-v | -t | --json] [-d [VVVV]:[PPPP]] [-s SERIAL]\n"
     "       lsvser ...\n"
     "\n"
@@ -297,7 +297,7 @@ static const char help[] =
 
 int vser_list(int argc, char **argv)
 {
-    static const struct option options[] = {
+    static const struct option list_options[] = {
         { "verbose", no_argument, NULL, 'v' },
         { "tree", no_argument, NULL, 't' },
         { "json", no_argument, NULL, 'j' },
@@ -313,7 +313,8 @@ int vser_list(int argc, char **argv)
     size_t i;
     int c, ret;
 
-    while ((c = getopt_long(argc, argv, "vtd:s:hV", options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "vtd:s:hV", list_options,
+                            NULL)) != -1) {
         switch (c) {
         case 'v':
         case 't':
@@ -338,7 +339,7 @@ int vser_list(int argc, char **argv)
             filtered = true;
             break;
         case 'h':
-            fputs(help, stdout);
+            fputs(list_help, stdout);
             return EXIT_SUCCESS;
         case 'V':
             vser_print_version();

@@ -460,6 +460,14 @@ int port_open(const Port *port)
     return port_name_open(port->name, port->instance, O_RDWR);
 }
 
+bool port_is_unplugged(int fd)
+{
+    char nothing;
+
+    /* The driver fails even a read of no bytes */
+    return read(fd, &nothing, 0) < 0 && errno == ENODEV;
+}
+
 void port_open_failed(const char *name)
 {
     vser_error("%s/%s: %s", VSER_DEV, name, errno == EBUSY ?

@@ -178,6 +178,14 @@ int port_choose(const char *text, Port *port);
 int port_open(const Port *port);
 
 /**
+ * port_is_unplugged:
+ * @fd: from port_open()
+ *
+ * Returns: whether the port has gone, also if another port has its name by now.
+ */
+bool port_is_unplugged(int fd);
+
+/**
  * port_open_failed:
  * @name: "vport2p7"
  *

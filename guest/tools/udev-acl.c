@@ -7,12 +7,12 @@
  */
 
 #include "util.h"
-#include <getopt.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include "commands.h"
+#include "options.h"
 
-static const char help[] =
+static const char udev_acl_help[] =
     "usage: vser udev-acl NODE MODE\n"
     "\n"
     "Take away the access list of a device node, which is left with that octal\n"
@@ -38,20 +38,12 @@ static bool take_away(const char *path, mode_t mode)
 
 int vser_udev_acl(int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },
-        { 0 }
-    };
     unsigned long mode;
     char *end;
-    int c;
+    int status;
 
-    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        if (c != 'h') {
-            return VSER_USAGE;
-        }
-        fputs(help, stdout);
-        return EXIT_SUCCESS;
+    if (!options_parse_help(argc, argv, udev_acl_help, &status)) {
+        return status;
     }
     if (argc - optind != 2) {
         vser_error("vser udev-acl takes NODE and MODE;"

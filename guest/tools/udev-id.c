@@ -23,9 +23,9 @@
  */
 
 #include "util.h"
-#include <getopt.h>
 #include "commands.h"
 #include "descriptor.h"
+#include "options.h"
 #include "port.h"
 #include "udev-text.h"
 
@@ -144,7 +144,7 @@ static void print_properties(const Port *port)
     printf("VIRTIO_PORT_MODALIAS=%s\n", modalias);
 }
 
-static const char help[] =
+static const char udev_id_help[] =
     "usage: vser udev-id DEVPATH\n"
     "\n"
     "Print the properties of a port for a udev rule:\n"
@@ -159,21 +159,13 @@ static const char help[] =
 
 int vser_udev_id(int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },
-        { 0 }
-    };
     unsigned int device, id;
     const char *name;
     Port port;
-    int c;
+    int status;
 
-    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        if (c != 'h') {
-            return VSER_USAGE;
-        }
-        fputs(help, stdout);
-        return EXIT_SUCCESS;
+    if (!options_parse_help(argc, argv, udev_id_help, &status)) {
+        return status;
     }
     if (argc - optind != 1) {
         vser_error("vser udev-id takes one DEVPATH; see vser udev-id --help");

@@ -683,7 +683,7 @@ static void port_event(Server *s, uint32_t events)
 {
     bool hangup = events & EPOLLHUP;
 
-    if (hangup && read(s->port, s->bytes, 0) < 0 && errno == ENODEV) {
+    if (hangup && port_is_unplugged(s->port)) {
         end(s, USB_IP_UNPLUGGED);
     } else if (!s->closed) {
         s->readable = true;

@@ -8,13 +8,13 @@
 
 #include "util.h"
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "commands.h"
+#include "options.h"
 #include "paths.h"
 #include "port.h"
 #include "usb-ip.h"
@@ -106,7 +106,7 @@ static bool vhci_attach(const char *name, int sock, enum usb_device_speed speed)
 /*
  * Wait until the other side of the port is open: USB_IP_RUNNING; or why not.
  */
-static UsbIpEnd wait_for_host(const char *name, int port, int stop)
+static UsbIpEnd usb_wait_for_host(const char *name, int port, int stop)
 {
     /* Not poll(): that has news for as long as the port is closed */
     struct epoll_event event = { EPOLLOUT | EPOLLET, { .fd = port } };
@@ -120,8 +120,6 @@ static UsbIpEnd wait_for_host(const char *name, int port, int stop)
         result = USB_IP_FAILED;
     }
     while (result == USB_IP_HOST_CLOSED) {
-        char none;
-
         if (epoll_wait(epoll, &event, 1, -1) != 1) {
             continue;
         }
@@ -129,7 +127,7 @@ static UsbIpEnd wait_for_host(const char *name, int port, int stop)
             result = USB_IP_STOPPED;
         } else if (!(event.events & EPOLLHUP)) {
             result = USB_IP_RUNNING;
-        } else if (read(port, &none, 0) < 0 && errno == ENODEV) {
+        } else if (port_is_unplugged(port)) {
             result = USB_IP_UNPLUGGED;
         }
     }
@@ -140,7 +138,7 @@ static UsbIpEnd wait_for_host(const char *name, int port, int stop)
 }
 
 /* The device, from when it is plugged in until that ends */
-static UsbIpEnd plug(const Port *p, int port, int stop)
+static UsbIpEnd usb_plug(const Port *p, int port, int stop)
 {
     UsbDevice dev;
     UsbIpEnd end = USB_IP_FAILED;
@@ -175,7 +173,7 @@ static int ending_signals(void)
     return signalfd(-1, &signals, SFD_CLOEXEC);
 }
 
-static int run(const Port *p)
+static int usb_run(const Port *p)
 {
     int port, stop = ending_signals();
     UsbIpEnd end;
@@ -191,9 +189,9 @@ static int run(const Port *p)
         return VSER_FAILED;
     }
     do {
-        end = wait_for_host(p->name, port, stop);
+        end = usb_wait_for_host(p->name, port, stop);
         if (end == USB_IP_RUNNING) {
-            end = plug(p, port, stop);
+            end = usb_plug(p, port, stop);
         }
     } while (end == USB_IP_HOST_CLOSED);
     close(port);
@@ -206,7 +204,7 @@ static int run(const Port *p)
                                                               VSER_FAILED;
 }
 
-static const char help[] =
+static const char usb_help[] =
     "usage: vser usb VVVV:PPPP[:SERIAL]\n"
     "       vser usb PATH\n"
     "\n"
@@ -220,38 +218,30 @@ static const char help[] =
 
 int vser_usb(int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },
-        { 0 }
-    };
     UsbDevice dev;
     Port port;
-    int c, result;
+    int status;
 
-    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        if (c != 'h') {
-            return VSER_USAGE;
-        }
-        fputs(help, stdout);
-        return EXIT_SUCCESS;
+    if (!options_parse_help(argc, argv, usb_help, &status)) {
+        return status;
     }
     if (argc - optind != 1) {
         vser_error("vser usb takes one port; see vser usb --help");
         return VSER_USAGE;
     }
-    result = port_choose(argv[optind], &port);
-    if (result != EXIT_SUCCESS) {
-        return result;
+    status = port_choose(argv[optind], &port);
+    if (status != EXIT_SUCCESS) {
+        return status;
     }
     /* What can't work is not to wait for the other side of the port */
     if (!usb_device_init(&dev, &port)) {
-        result = VSER_FAILED;
+        status = VSER_FAILED;
     } else if (access(VHCI_ATTACH, W_OK)) {
         cannot_attach(port.name);
-        result = VSER_FAILED;
+        status = VSER_FAILED;
     } else {
-        result = run(&port);
+        status = usb_run(&port);
     }
     port_free(&port);
-    return result;
+    return status;
 }

@@ -28,7 +28,7 @@ static const Command commands[] = {
     { "udev-acl", vser_udev_acl, "take away a node's access list for a rule" },
 };
 
-static int help(FILE *stream)
+static int vser_help(FILE *stream)
 {
     size_t i;
 
@@ -53,10 +53,10 @@ static int vser_run(int argc, char **argv)
         return vser_list(argc, argv);
     }
     if (argc < 2) {
-        return help(stderr);
+        return vser_help(stderr);
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        return help(stdout);
+        return vser_help(stdout);
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
         vser_print_version();
