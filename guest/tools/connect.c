@@ -1,32 +1,32 @@
 /*
- * vser connect: stdin and stdout, or a program, to a port
+ * vser connect: connect stdin and stdout, or a program, to a port
  *
  * Three steps, in this order:
  *
- * 1. Find and open the port. With --wait: look; if there is none yet, or if it
- *    may not be opened yet, sleep until there is news of any port, and look
- *    again. What is watched is watched before the first look, so no news is
- *    lost between look and sleep. There is no timer and no look that is not
- *    asked for.
+ * 1. Find the port and open it. With --wait: look for the port. If no port
+ *    matches yet, or if the port may not be opened yet, sleep until there is
+ *    news of any port, and look again. The watch for news begins before the
+ *    first look, so no news is lost between look and sleep. There is no timer.
  *
- * 2. Wait until the host has opened its side. A port that the host has closed
- *    is always ready for poll(), with POLLHUP, so poll() can't wait for that:
- *    an edge-triggered epoll can. A host that was there only for a moment
- *    counts if it left bytes.
+ * 2. Wait until the host has opened its side. While the host's side is closed,
+ *    poll() returns POLLHUP at once, so poll() can't wait for the host. An
+ *    edge-triggered epoll can. A host that opened and closed its side in the
+ *    meantime counts if the host left bytes.
  *
- * 3. Copy, or become the command. Copying has two buffers, one each way. Each
- *    is filled when it is empty, and drained as far as the other side takes
- *    it, so neither side can make the memory grow, and no side waits for the
- *    other. When the host closes, what it sent is written to the end before we
- *    end.
+ * 3. Copy, or become the command. There are two buffers, one for each
+ *    direction. A buffer is filled when it is empty, and drained as far as the
+ *    receiver takes bytes. So no sender can make memory grow, and no direction
+ *    waits for the other. When the host closes its side, everything that the
+ *    host sent is written before we end.
  *
- * How it ends, of the copy:
+ * How the copy ends:
  *
- *   event                     stdin's bytes          exit code
- *   ------------------------  ---------------------  ------------------------
- *   the host closes           those not sent: lost   0, when all is on stdout
- *   stdin ends                sent                   goes on; 0 with --quit
- *   stdout can't be written   lost                   1
+ *   event                     bytes of stdin         exit code
+ *   ------------------------  ---------------------  -----------------------
+ *   the host closes its side  lost, if not yet sent  0, when all is on stdout
+ *   stdin ends                sent                   0 with --quit; else none:
+ *                                                    the copy goes on
+ *   writing to stdout fails   lost                   1
  *   the port is unplugged     lost                   5
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
@@ -49,26 +49,26 @@
 #include "uevent.h"
 #include "user.h"
 
-/* Exit codes of --exec, as those of env(1) */
+/* Exit codes of --exec, the same as those of env(1) */
 enum {
     EXIT_CANNOT_EXEC = 126,
     EXIT_NO_PROGRAM = 127,
 };
 
 typedef struct Connect {
-    const char *text;           /* V:P[:SERIAL], or a path; NULL: any */
-    int given;                  /* the port, open already; -1: open it */
-    bool wait;                  /* for the port, and for the host */
-    double deadline;            /* by now_ms(); INFINITY: none */
-    bool quit;                  /* when stdin ends */
-    char **command;             /* of --exec; NULL: copy */
-    User user;                  /* as whom; no name: as who we are */
+    const char *text;           /* V:P[:SERIAL], or a path; NULL: any port */
+    int given;                  /* --fd: the port is open; -1: not given */
+    bool wait;                  /* --wait: for the port, and for the host */
+    double deadline;            /* a time of now_ms(); INFINITY: none */
+    bool quit;                  /* --quit: end when stdin ends */
+    char **command;             /* --exec; NULL: copy */
+    User user;                  /* --user; without a name: not given */
 
     int fd;                     /* the port, nonblocking */
-    char name[PORT_NAME_SIZE];  /* and its name */
+    char name[PORT_NAME_SIZE];  /* of the port */
 } Connect;
 
-/* What is left of the time to wait, for poll(): rounded up, -1 without end */
+/* The time until the deadline, rounded up, for poll(); -1: no deadline */
 static int time_left(const Connect *c)
 {
     double left = c->deadline - now_ms();
@@ -83,17 +83,19 @@ static int time_left(const Connect *c)
 /* Find the port and open it */
 
 /*
- * What tells that looking again may help. The kernel says that ports come and
- * change. Its messages do not reach every container, and who may open a port is
- * up to udev, so the directories of nodes and of the store are watched too.
+ * Where news of ports comes from. The kernel sends an event when a port comes
+ * or changes. But these events do not reach every container, and udev sets
+ * later who may open a node. So the directories of nodes and of the store are
+ * watched too.
  */
 typedef struct Watch {
-    struct pollfd pfd[2];
-    const char *path;           /* on its way any name matters; NULL: none */
+    struct pollfd pfd[2];       /* the kernel's events; inotify */
+    /* Any change in a directory on this path is news; NULL: no path */
+    const char *path;
 } Watch;
 
 #define WATCHED     (IN_CREATE | IN_ATTRIB | IN_MOVED_TO)
-/* As the kernel has it for one path */
+/* How many links the kernel follows for one path */
 #define LINKS_MAX   40
 
 static void watch_end(Watch *w)
@@ -109,7 +111,7 @@ static void watch_end(Watch *w)
 
 static bool cannot_watch(Watch *w, const char *path)
 {
-    /* To wait for what we would not hear of could be forever */
+    /* So fail: without news we might wait for ever */
     vser_error("can't watch %s: %s", path, strerror(errno));
     watch_end(w);
     return false;
@@ -127,20 +129,21 @@ static bool watch_begin(Watch *w, const char *path)
         inotify_add_watch(inotify, VSER_DEV, WATCHED) < 0) {
         return cannot_watch(w, VSER_DEV);
     }
-    /* The store is there when the daemon was; else the kernel tells */
+    /* Without a daemon there is no store; the kernel's events are enough */
     inotify_add_watch(inotify, VSER_STORE, IN_MOVED_TO);
     return true;
 }
 
 /*
- * udev makes a link when nothing else happens to the port any more. So before
- * the path is looked for, watch each directory on its way that is there, also
- * behind links. To watch one again changes nothing.
+ * Watch the path of the Watch: udev may make a link after the last event of the
+ * port. So before each look, watch every directory on the path, also those
+ * behind links, as far as they exist. A second watch of the same directory
+ * changes nothing.
  */
 static bool watch_path(Watch *w)
 {
     char path[PATH_MAX], dir[PATH_MAX], target[PATH_MAX];
-    size_t at, end, begin;      /* of a name in the path */
+    size_t at, end, begin;      /* offsets of a name in the path */
     int links = 0;
 
     snprintf(path, sizeof(path), "%s", w->path);
@@ -150,7 +153,7 @@ static bool watch_path(Watch *w)
         snprintf(dir, sizeof(dir), "%.*s", (int)at, path);
         if (inotify_add_watch(w->pfd[1].fd, at ? dir : ".",
                               WATCHED | IN_ONLYDIR) < 0) {
-            /* When it comes, that is news of the directory that it is in */
+            /* When this directory is made, the watch of its parent says so */
             return errno == ENOENT || errno == ENOTDIR ||
                    cannot_watch(w, at ? dir : ".");
         }
@@ -161,11 +164,11 @@ static bool watch_path(Watch *w)
             at = end;
             continue;
         }
-        /* Go on with what the link has in the place of its name */
+        /* A link: put the target in the place of the link's name */
         begin = *target == '/' ? 0 : at;
         if (++links > LINKS_MAX ||
             begin + size + strlen(path + end) >= sizeof(path)) {
-            break;              /* to find what is there fails as well */
+            break;              /* opening the path fails as well */
         }
         memmove(path + begin + size, path + end, strlen(path + end) + 1);
         memcpy(path + begin, target, size);
@@ -174,7 +177,7 @@ static bool watch_path(Watch *w)
     return true;
 }
 
-/* Is there news of a port? All that there is is taken. */
+/* Take all events. Returns: whether one of them is news of a port */
 static bool watch_news(Watch *w)
 {
     char buffer[4096] __attribute__((aligned(8)));
@@ -202,8 +205,8 @@ static bool watch_news(Watch *w)
 }
 
 /*
- * Open the one port that matches. Returns an exit code; *@again is set where
- * a later try may do better, and then nothing is said.
+ * Open the one port that matches. Returns: an exit code. If a later try may
+ * succeed, *@again is set, and there is no message.
  */
 static int try_open(Connect *c, const PortFilter *filter, bool *again)
 {
@@ -230,7 +233,7 @@ static int try_open(Connect *c, const PortFilter *filter, bool *again)
     errno = ret;
     if (c->wait && (errno == ENOENT || errno == EACCES || errno == EPERM ||
                     errno == ENODEV || errno == ENXIO)) {
-        *again = true;      /* udev may not be done with it, or it has gone */
+        *again = true;      /* before udev is done, or the port has gone */
     } else {
         port_open_failed(c->name);
     }
@@ -286,7 +289,7 @@ static int unplugged(const Connect *c)
     return VSER_UNPLUGGED;
 }
 
-/* The port is open already: see that it is one, and the one that is meant */
+/* --fd: check that the file descriptor is for a port, and for the right one */
 static int take_port(Connect *c)
 {
     int flags = fcntl(c->given, F_GETFL);
@@ -306,13 +309,13 @@ static int take_port(Connect *c)
         vser_error("--fd=%d: not open on a port", c->given);
         return VSER_NO_PORT;
     }
-    /* Also to see a port go: a read of a silent port would block */
+    /* port_is_unplugged() needs O_NONBLOCK too: else its read would block */
     if (fcntl(c->fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
         (c->fd > STDERR_FILENO && fcntl(c->fd, F_SETFD, FD_CLOEXEC) < 0)) {
         vser_error("--fd=%d: %s", c->given, strerror(errno));
         return VSER_FAILED;
     }
-    /* Of one that has gone another may have the number */
+    /* If the port has gone, c->name may be the name of the next port */
     if (port_is_unplugged(c->fd)) {
         return unplugged(c);
     }
@@ -329,7 +332,7 @@ static int take_port(Connect *c)
                    c->name);
         return VSER_FAILED;
     }
-    /* What was passed to us is not passed on by these */
+    /* The service manager's variables were for us, not for our command */
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");
@@ -339,7 +342,7 @@ static int take_port(Connect *c)
 /* ------------------------------------------------------------------ */
 /* Buffers */
 
-/* What was read on one side and not yet written on the other */
+/* Bytes of one direction that are read and not yet written */
 typedef struct Buffer {
     size_t start, end;
     char data[65536];
@@ -350,7 +353,7 @@ static bool buffer_empty(const Buffer *b)
     return b->start == b->end;
 }
 
-/* The number of bytes read, as read() has it; into an empty buffer */
+/* Read into an empty buffer. Returns: what read() returns */
 static ssize_t buffer_fill(Buffer *b, int fd)
 {
     ssize_t got = read(fd, b->data, sizeof(b->data));
@@ -360,7 +363,7 @@ static ssize_t buffer_fill(Buffer *b, int fd)
     return got;
 }
 
-/* Write up to @max bytes; false, and errno, if that can't be */
+/* Write up to @max bytes. Returns: false and errno on failure */
 static bool buffer_drain(Buffer *b, int fd, size_t max)
 {
     size_t size = b->end - b->start;
@@ -384,11 +387,12 @@ static bool host_is_open(const Connect *c)
 }
 
 /*
- * poll() always returns for a port that the host has not opened, so it can't
- * be used to wait. An edge-triggered epoll returns when something changes.
+ * Wait until the host has opened its side, with an edge-triggered epoll: see
+ * step 2 at the top.
  *
- * A host may have closed again before we notice that it was there. What it sent
- * is read into @early, if there is such a buffer, and ends the waiting too.
+ * The host may have closed its side again before we look. If there are bytes
+ * from the host, they are read into @early, and the wait ends. With @early NULL
+ * only an open host ends the wait.
  */
 static int connect_wait_for_host(const Connect *c, Buffer *early)
 {
@@ -446,7 +450,7 @@ static int run_command(const Connect *c)
     execvp(c->command[0], c->command);
     error = errno;
     vser_error("%s: %s", c->command[0], strerror(error));
-    /* stdout is the port now, and nothing of ours goes there */
+    /* stdout is the port now: exit() would write our buffers to the port */
     _exit(error == ENOENT ? EXIT_NO_PROGRAM : EXIT_CANNOT_EXEC);
 }
 
@@ -459,9 +463,9 @@ static bool nothing_to_read(void)
 }
 
 /*
- * How much may be written to stdout at a time. It is the user's, so it stays
- * as it is, blocking or not; a pipe of which poll() says that it is writable
- * takes PIPE_BUF bytes without blocking.
+ * The most bytes for one write to stdout. stdout may block, and we don't change
+ * that: other programs may have the same open file. A pipe that is writable for
+ * poll() takes PIPE_BUF bytes without blocking.
  */
 static size_t stdout_chunk(void)
 {
@@ -471,7 +475,7 @@ static size_t stdout_chunk(void)
            sizeof(((Buffer *)0)->data) : PIPE_BUF;
 }
 
-/* @to_stdout: may have bytes in it already */
+/* @to_stdout: may have bytes already. Returns: an exit code */
 static int connect_copy(const Connect *c, Buffer *to_stdout)
 {
     static Buffer to_host;
@@ -484,8 +488,8 @@ static int connect_copy(const Connect *c, Buffer *to_stdout)
         bool write_host = !buffer_empty(&to_host) && !host_closed;
         bool read_host = !port_ended && buffer_empty(to_stdout);
         /*
-         * Where the host has closed, poll() returns at once for the port: it
-         * is in the set only if there is something to do with it.
+         * When the host has closed its side, poll() returns at once for the
+         * port. So the port is in the set only if there is something to do.
          */
         struct pollfd p[] = {
             { read_stdin ? STDIN_FILENO : -1, POLLIN, 0 },
@@ -494,13 +498,13 @@ static int connect_copy(const Connect *c, Buffer *to_stdout)
               (read_host ? POLLIN : 0) | (write_host ? POLLOUT : 0), 0 },
         };
 
-        /* What has been read nobody else gets */
+        /* With --quit too, bytes that are read are written before the end */
         if (stdin_ended && c->quit && buffer_empty(&to_host) &&
             buffer_empty(to_stdout)) {
             return EXIT_SUCCESS;
         }
         if (poll(p, 3, -1) < 0) {
-            continue;       /* EINTR: a signal that ends nothing */
+            continue;       /* EINTR: a signal that does not end us */
         }
 
         if (p[0].revents) {
@@ -554,23 +558,23 @@ static const char connect_help[] =
     "       vser connect [OPTION...] PATH [--exec CMD...]\n"
     "\n"
     "Connect stdin and stdout to the port with that idVendor and idProduct,\n"
-    "in hex, and that serial number. The port's name, as lsvser shows it, may\n"
-    "stand in place of the serial number. PATH is its node or a link to it.\n"
+    "in hex, and that serial number. SERIAL may also be the port's name, as\n"
+    "lsvser shows it. PATH is the port's node or a link to the node.\n"
     "\n"
     "  -w, --wait[=SECONDS]  wait for the port to appear and for the host to\n"
-    "                        open its side, at most so long\n"
+    "                        open its side, at most SECONDS\n"
     "  -q, --quit            end when stdin ends, not when the host closes\n"
-    "  -e, --exec CMD...     run CMD with the port as its stdin and stdout;\n"
-    "                        VSER_PORT in its environment is the node\n"
-    "  -u, --user=NAME       run CMD as that user, who then has the port and may\n"
-    "                        not open any; for root\n"
-    "  -f, --fd=N            the port is open already, as file descriptor N. With\n"
-    "                        VVVV:PPPP[:SERIAL] or PATH, it has to be that\n"
+    "  -e, --exec CMD...     run CMD with the port as stdin and stdout; the\n"
+    "                        variable VSER_PORT is the path of the node\n"
+    "  -u, --user=NAME       run CMD as that user, who needs no right to open\n"
+    "                        the node; for root\n"
+    "  -f, --fd=N            the port is open already, as file descriptor N;\n"
+    "                        fail if another port is given as well\n"
     "\n"
     "Exit status: 0 the host has closed its side (or -q, stdin has ended);\n"
     "1 failed; 2 usage; 3 no port, or none in time; 4 more than one port;\n"
-    "5 the port was unplugged; with --exec CMD's own, 126 if CMD can't be\n"
-    "run, 127 if there is none.\n";
+    "5 the port was unplugged; with --exec the exit status of CMD, 126 if CMD\n"
+    "can't be run, 127 if there is no CMD.\n";
 
 static bool parse_seconds(const char *text, double *deadline)
 {
@@ -624,8 +628,8 @@ int vser_connect(int argc, char **argv)
         { 0 }
     };
     /*
-     * "-": words in their order; all behind --exec is the command's. -e has an
-     * optional argument so that what directly follows it is seen.
+     * "-": take words in their order, as everything behind --exec is the
+     * command. -e has an optional argument so that "-eCMD" can be refused.
      */
     static const char letters[] = "-w::qe::u:f:h";
     Connect c = { .given = -1, .deadline = INFINITY };
@@ -675,7 +679,7 @@ int vser_connect(int argc, char **argv)
             return VSER_USAGE;
         }
     }
-    /* Behind "--" are only words */
+    /* Behind "--", getopt_long() stops: the rest are words */
     while (!c.command && optind < argc) {
         if (!set_port(&c, argv[optind++])) {
             return VSER_USAGE;
@@ -700,7 +704,7 @@ int vser_connect(int argc, char **argv)
         return VSER_USAGE;
     }
 
-    /* Who is not there is not to be noticed when the host comes */
+    /* Find the user now: a wrong name must not show only when the host comes */
     if (user && !user_find(user, &c.user)) {
         return VSER_FAILED;
     }

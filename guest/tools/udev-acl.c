@@ -15,20 +15,20 @@
 static const char udev_acl_help[] =
     "usage: vser udev-acl NODE MODE\n"
     "\n"
-    "Take away the access list of a device node, which is left with that octal\n"
+    "Take away the access list of a device node, and give the node that octal\n"
     "mode, for a udev rule:\n"
     "\n"
     "  RUN+=\"vser udev-acl $devnode 0600\"\n"
     "\n"
-    "udev gives one to the user of the seat where a device is tagged uaccess,\n"
-    "and leaves it there when the tag has gone.\n"
+    "udev gives an access list to a device with the tag uaccess, for the user\n"
+    "of the seat. When the device loses the tag, udev leaves the list there.\n"
     "\n"
-    "Exit status: 0, also where there is none.\n";
+    "Exit status: 0, also if there is no access list; 1 failed; 2 usage.\n";
 
 /*
- * With a list, the group's part of the mode is the limit for all that the list
- * names; without it, that is what the group may. So the list does not go alone.
- * Returns: false and errno, which is ENODATA where there is none.
+ * With an access list, the group's bits of the mode are the limit for everybody
+ * on the list; without a list, they are what the group may do. So the mode is
+ * set when the list goes. Returns: false and errno; ENODATA: there is no list.
  */
 static bool take_away(const char *path, mode_t mode)
 {

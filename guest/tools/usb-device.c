@@ -1,8 +1,8 @@
 /*
  * A port's descriptor as a USB device
  *
- * Standard requests are chapter 9's of the USB 2.0 specification, those for
- * serial lines are CDC PSTN 1.2's, 6.3.
+ * The standard requests are in chapter 9 of the USB 2.0 specification, the
+ * requests for serial lines in section 6.3 of CDC PSTN 1.2.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -14,16 +14,16 @@
 #include "descriptor.h"
 #include "usb-device.h"
 
-/* bRequestType and bRequest in one, to be told apart in one switch */
+/* bRequestType and bRequest in one number, for a switch */
 #define REQUEST(type, request)      ((type) << 8 | (request))
 
 /* SERIAL_STATE: the header, and two bytes of UART state */
 #define SERIAL_STATE_SIZE           (sizeof(struct usb_cdc_notification) + 2)
 
 /* ------------------------------------------------------------------ */
-/* Walk: the blob is well-formed, so lengths need no check */
+/* Walk through the blob, which is well-formed: lengths need no check */
 
-/* Configuration number @index, from 0; NULL if there are not as many */
+/* Configuration number @index, from 0; NULL: there is none */
 static const uint8_t *find_config(const UsbDevice *dev, unsigned int index)
 {
     const uint8_t *p = dev->port->blob;
@@ -37,16 +37,13 @@ static const uint8_t *find_config(const UsbDevice *dev, unsigned int index)
     return p;
 }
 
-/* The descriptor behind @p; NULL behind the last one of @config */
+/* The descriptor behind @p; NULL if @p is the last one of @config */
 static const uint8_t *next_descriptor(const uint8_t *config, const uint8_t *p)
 {
     return desc_next(p, desc_config_end(config));
 }
 
-/*
- * The next interface descriptor behind @p, which begins as @config, or the
- * next endpoint descriptor of the interface descriptor that @p is or is in.
- */
+/* The next interface descriptor behind @p; with @p = @config, the first one */
 static const uint8_t *next_interface(const uint8_t *config, const uint8_t *p)
 {
     do {
@@ -55,6 +52,10 @@ static const uint8_t *next_interface(const uint8_t *config, const uint8_t *p)
     return p;
 }
 
+/*
+ * The next endpoint descriptor of the same interface. @p: the interface
+ * descriptor, or a descriptor that belongs to it
+ */
 static const uint8_t *next_endpoint(const uint8_t *config, const uint8_t *p)
 {
     do {
@@ -95,7 +96,10 @@ static int transfer_type(const uint8_t *endpoint)
            USB_ENDPOINT_XFERTYPE_MASK;
 }
 
-/* bInterfaceNumber of the pipe: the first with a bulk pair; -1: none */
+/*
+ * bInterfaceNumber of the pipe, the first interface with a bulk endpoint in
+ * each direction; -1: none
+ */
 static int pipe_interface(const uint8_t *config)
 {
     const uint8_t *i, *e;
@@ -114,7 +118,7 @@ static int pipe_interface(const uint8_t *config)
     return -1;
 }
 
-/* bInterfaceNumber of the first Abstract Control Model's; -1: none */
+/* bInterfaceNumber of the first ACM function; -1: none */
 static int acm_interface(const uint8_t *config)
 {
     const uint8_t *i;
@@ -130,7 +134,10 @@ static int acm_interface(const uint8_t *config)
     return -1;
 }
 
-/* bmCapabilities of that interface's functional descriptor (PSTN 1.2, 5.3.2) */
+/*
+ * bmCapabilities in the functional descriptor of interface @number (PSTN 1.2,
+ * 5.3.2)
+ */
 static uint8_t acm_capabilities(const uint8_t *config, int number)
 {
     const uint8_t *p;
@@ -148,7 +155,7 @@ static uint8_t acm_capabilities(const uint8_t *config, int number)
     return 0;
 }
 
-/* Is there such an interface, with such a setting? @alternate -1: any */
+/* Is there such an interface with that setting? @alternate -1: any setting */
 static bool has_setting(const uint8_t *config, unsigned int number,
                         int alternate)
 {
@@ -164,8 +171,8 @@ static bool has_setting(const uint8_t *config, unsigned int number,
 }
 
 /*
- * Say what the endpoints are for with the configuration and the alternate
- * settings that are set. Those of interface @changed (-1: all) begin anew.
+ * Give each endpoint its role in the current configuration and settings.
+ * Endpoints of interface @changed lose their state; -1: of all interfaces.
  */
 static void update_endpoints(UsbDevice *dev, int changed)
 {
@@ -199,7 +206,10 @@ static void update_endpoints(UsbDevice *dev, int changed)
             uint8_t number = endpoint_number(e);
             UsbEndpoint *endpoint = &dev->endpoint[is_in(e)][number];
 
-            /* A blob may say nonsense: 0 is not an interface's, first wins */
+            /*
+             * The blob may be wrong: endpoint 0 belongs to no interface; of two
+             * endpoints with the same address the first one counts
+             */
             if (number == 0 || endpoint->role != USB_ABSENT) {
                 continue;
             }
@@ -232,7 +242,7 @@ bool usb_device_init(UsbDevice *dev, const Port *port)
 
     *dev = (UsbDevice) {
         .port = port,
-        /* What the line is set to before anybody sets it; it is none */
+        /* Before SET_LINE_CODING; has no effect */
         .line_coding = { .dwDTERate = htole32(9600), .bDataBits = 8 },
     };
     switch (packet) {
@@ -242,7 +252,7 @@ bool usb_device_init(UsbDevice *dev, const Port *port)
     case 64:
         break;
     default:
-        /* It would be attached, and the guest's USB core would give it up */
+        /* The guest's USB core would fail later, without a clear message */
         vser_error("%s: the descriptor's bMaxPacketSize0 is %u; expected 8, "
                    "16, 32 or 64: there are no SuperSpeed devices here",
                    port->name, packet);
@@ -284,7 +294,7 @@ enum usb_device_speed usb_device_speed(const UsbDevice *dev)
     return USB_SPEED_HIGH;
 }
 
-/* Is @langid one of those that the strings are for? */
+/* Do the strings have that LANGID? */
 static bool has_language(const UsbDevice *dev, uint16_t langid)
 {
     const uint8_t *languages = port_string_descriptor(dev->port, 0);
@@ -322,10 +332,7 @@ static int get_descriptor(const UsbDevice *dev, uint16_t value, uint16_t index,
         }
         break;
     default:
-        /*
-         * Among them DEVICE_QUALIFIER: it is for a device that has something
-         * else to say at its other speed (9.6.2), and this one has no other.
-         */
+        /* Also DEVICE_QUALIFIER: there is no other speed (9.6.2) */
         break;
     }
     if (!p) {
@@ -335,7 +342,7 @@ static int get_descriptor(const UsbDevice *dev, uint16_t value, uint16_t index,
     return length;
 }
 
-/* The endpoint that wIndex names; NULL if it is not there */
+/* The endpoint with the address in wIndex; NULL if it is absent */
 static UsbEndpoint *find_endpoint(UsbDevice *dev, uint16_t index)
 {
     UsbEndpoint *endpoint;
@@ -378,7 +385,7 @@ static int get_status(UsbDevice *dev, uint8_t recipient, uint16_t index,
     }
 }
 
-/* The only feature that there is: remote wakeup is for what can wake up */
+/* ENDPOINT_HALT is the only feature: a port can't wake the guest up */
 static int set_halt(UsbDevice *dev, uint16_t feature, uint16_t index, bool halt)
 {
     UsbEndpoint *endpoint = find_endpoint(dev, index);
@@ -422,7 +429,7 @@ static int set_interface(UsbDevice *dev, uint16_t alternate, uint16_t number)
     return 0;
 }
 
-/* Requests to the first ACM interface; what it can do is in its descriptor */
+/* A request to the first ACM function, if bmCapabilities allow the request */
 static int acm_request(UsbDevice *dev, const struct usb_ctrlrequest *setup,
                        uint8_t *data, size_t length)
 {
@@ -450,15 +457,15 @@ static int acm_request(UsbDevice *dev, const struct usb_ctrlrequest *setup,
         dev->dtr = le16toh(setup->wValue) & USB_CDC_CTRL_DTR;
         return 0;
     case USB_CDC_REQ_SEND_BREAK:
-        /* A port has no such line: its other side can't be told */
+        /* Ignored: a port can't tell the host of a break */
         return 0;
     default:
         return -EPIPE;
     }
 }
 
-static int request(UsbDevice *dev, const struct usb_ctrlrequest *setup,
-                   uint8_t *data, size_t length)
+static int usb_request(UsbDevice *dev, const struct usb_ctrlrequest *setup,
+                       uint8_t *data, size_t length)
 {
     uint16_t value = le16toh(setup->wValue), index = le16toh(setup->wIndex);
     uint8_t recipient = setup->bRequestType & USB_RECIP_MASK;
@@ -507,7 +514,7 @@ int usb_device_control(UsbDevice *dev, const struct usb_ctrlrequest *setup,
                        uint8_t *data, size_t length)
 {
     uint16_t wLength = le16toh(setup->wLength);
-    int result = request(dev, setup, data, length);
+    int result = usb_request(dev, setup, data, length);
 
     return result > wLength ? wLength : result;
 }

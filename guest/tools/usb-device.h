@@ -1,6 +1,6 @@
 /*
- * A port's descriptor as a USB device: what it answers on endpoint 0, and what
- * its other endpoints are for
+ * A port's descriptor as a USB device: the device's answers on endpoint 0, and
+ * the roles of the other endpoints
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -18,8 +18,8 @@
 #include "port.h"
 
 typedef enum UsbRole {
-    USB_ABSENT,     /* not in the configuration and settings that are set */
-    USB_IDLE,       /* nothing of the port's: it never has data, takes none */
+    USB_ABSENT,     /* not in the current configuration and settings */
+    USB_IDLE,       /* has no data, and takes none */
     USB_PIPE,       /* the port's bytes */
     USB_NOTIFY,     /* CDC notifications: SERIAL_STATE */
 } UsbRole;
@@ -30,26 +30,26 @@ typedef struct UsbEndpoint {
 } UsbEndpoint;
 
 typedef struct UsbDevice {
-    const Port *port;               /* the caller's */
-    const uint8_t *config;          /* in its blob, the one set; NULL: none */
-    uint8_t alternate[256];         /* the settings, by bInterfaceNumber */
+    const Port *port;               /* owned by the caller */
+    const uint8_t *config;          /* current configuration; NULL: none */
+    uint8_t alternate[256];         /* current setting, by bInterfaceNumber */
     UsbEndpoint endpoint[2][16];    /* [1]: IN; by endpoint number */
-    uint8_t pipe[2];                /* endpoint numbers; 0: not there now */
-    uint8_t notify;                 /* endpoint number of the same kind */
-    uint8_t notified;               /* of SERIAL_STATE, in bytes */
-    bool acm_pipe;                  /* the pipe is an ACM function's */
-    bool dtr;                       /* of that function: it is open */
+    uint8_t pipe[2];                /* endpoint number, [1]: IN; 0: none */
+    uint8_t notify;                 /* endpoint number; 0: none */
+    uint8_t notified;               /* bytes of SERIAL_STATE that are sent */
+    bool acm_pipe;                  /* the pipe is part of an ACM function */
+    bool dtr;                       /* DTR of that function: it is open */
     struct usb_cdc_line_coding line_coding;
 } UsbDevice;
 
 /**
  * usb_device_init:
  * @dev: filled: a device that has just been plugged in; nothing to free
- * @port: the port, which has to stay
+ * @port: the port; has to stay as long as @dev
  *
- * Returns: false, after a message on stderr, if the blob describes a device
- * that a port can't be: a SuperSpeed one, one with isochronous endpoints, or
- * without any interface that has a bulk endpoint each way.
+ * Returns: false, after a message on stderr, if a port can't be such a device:
+ * the device has SuperSpeed, or an isochronous endpoint, or no interface with a
+ * bulk endpoint in each direction.
  */
 bool usb_device_init(UsbDevice *dev, const Port *port);
 
@@ -57,8 +57,8 @@ bool usb_device_init(UsbDevice *dev, const Port *port);
  * usb_device_speed:
  * @dev: the device
  *
- * Returns: USB_SPEED_FULL if the bulk endpoints are of a size that only
- * full-speed devices may have, else USB_SPEED_HIGH.
+ * Returns: USB_SPEED_FULL if a bulk endpoint has a packet size that only a
+ * full-speed device may have, else USB_SPEED_HIGH.
  */
 enum usb_device_speed usb_device_speed(const UsbDevice *dev);
 
@@ -66,12 +66,12 @@ enum usb_device_speed usb_device_speed(const UsbDevice *dev);
  * usb_device_control:
  * @dev: the device
  * @setup: the request, little-endian as on the bus
- * @data: UINT16_MAX bytes; what came with the request, or filled with the
- *        answer
- * @length: how much came, in bytes; 0 for a request towards the host
+ * @data: UINT16_MAX bytes; the data of an OUT request, or filled with the
+ *        answer to an IN request
+ * @length: of the data of an OUT request, in bytes; 0 for an IN request
  *
- * Returns: how many bytes were taken or answered, never more than wLength;
- * -EPIPE for a stall.
+ * Returns: the number of bytes taken or answered, at most wLength; -EPIPE for
+ * a stall.
  */
 int usb_device_control(UsbDevice *dev, const struct usb_ctrlrequest *setup,
                        uint8_t *data, size_t length);
@@ -79,13 +79,14 @@ int usb_device_control(UsbDevice *dev, const struct usb_ctrlrequest *setup,
 /**
  * usb_device_notification:
  * @dev: the device
- * @data: filled with what the notification endpoint has to say
- * @max: how much fits, in bytes
+ * @data: filled with data of the notification endpoint
+ * @max: room in @data, in bytes
  *
- * SERIAL_STATE with DCD and DSR, once after the configuration was set: there
- * is a device on the bus only while the other side of the port is open.
+ * The only notification is SERIAL_STATE with DCD and DSR, once after the
+ * configuration was set. The lines never go down: the device is plugged in
+ * only while the host has its side of the port open.
  *
- * Returns: the length in bytes; 0: nothing (left) to say.
+ * Returns: the length in bytes; 0: there is no data.
  */
 size_t usb_device_notification(UsbDevice *dev, uint8_t *data, size_t max);
 

@@ -1,15 +1,17 @@
 /*
- * A USB device at the other end of USB/IP's kernel protocol
+ * A USB device that speaks the kernel's USB/IP protocol
  *
- * The protocol is documented in the kernel's
- * Documentation/usb/usbip_protocol.rst; of it only what comes behind the
- * import of a device is spoken with vhci_hcd: CMD_SUBMIT, CMD_UNLINK and their
- * answers.
+ * Documentation/usb/usbip_protocol.rst in Linux describes the protocol.
+ * vhci_hcd uses only the part after the import of a device: CMD_SUBMIT,
+ * CMD_UNLINK and their answers.
  *
- * Bytes are not copied on their way through where that can be helped: a
- * transfer from the device is answered out of the buffer that the port was read
- * into, one to the device is written from the buffer that the socket was read
- * into. Several of either share a system call.
+ * Names: the port is one side, the socket of vhci_hcd the other. A transfer is
+ * a request of vhci_hcd: IN asks for bytes of the port, OUT has bytes for the
+ * port.
+ *
+ * We copy few bytes. An IN transfer is answered from the buffer into which the
+ * port was read. An OUT transfer is written from the buffer into which the
+ * socket was read. One system call handles several transfers.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -32,10 +34,10 @@ enum {
     RET_UNLINK = 4,
 };
 
-/* Of the transfer flags only this matters here: short is an error */
+/* The only transfer flag that matters: a short answer is an error */
 #define SHORT_NOT_OK        1
 
-/* Every message begins like this, big-endian but for the setup packet */
+/* The begin of every message: big-endian, except for the setup packet */
 typedef struct Message {
     uint32_t command, seqnum, devid, direction, ep;
     union {
@@ -55,61 +57,59 @@ typedef struct Message {
 } Message;
 
 /*
- * Limits. What the guest has submitted is bounded by the guest (usbfs: 16 MiB
- * in all, by default); all of it has to be taken from the socket, since a
- * CMD_UNLINK may be behind it. What is more than this is refused.
+ * Limits of memory. We take every transfer from the socket, because a
+ * CMD_UNLINK may follow. Transfers beyond these limits are refused. The guest's
+ * kernel has limits too (usbfs: 16 MiB in all, by default).
  */
 #define MAX_TRANSFERS       4096
-#define MAX_HELD            (32 << 20)      /* bytes to the device */
-/* Bytes for one read of socket or port, and answers for one write */
+#define MAX_HELD            (32 << 20)      /* bytes of OUT transfers */
+/* Bytes for one read of the socket or port, and answers for one write */
 #define SOCKET_SIZE         (128 << 10)
 #define PORT_SIZE           (128 << 10)
 #define MAX_ANSWERS         128
-/* The driver hands out a buffer of this size for each read at most */
+/* The port's driver returns at most that many bytes for each read */
 #define PORT_CHUNK          4096
 /*
- * Linux's cdc_acm submits a transfer again as soon as it is answered, until its
- * terminal is full. What is answered by then waits in memory of a fixed size,
- * and what has no room there is lost. A device on a bus is too slow to get far
- * ahead of a program that reads. So is this one: in the pipe of an ACM function
- * it answers that many bytes, and then no more than the driver submits anew. A
- * terminal takes 4095 bytes, and says when all but 128 are read. What comes
- * while the driver does not know yet that the terminal is full comes on top: so
- * these are fewer.
+ * The most bytes by which the pipe of an ACM function gets ahead of the guest.
+ * Linux's cdc_acm submits a transfer again at once, until its terminal is full:
+ * a terminal holds 4095 bytes, and loses further bytes. A device on a real bus
+ * is too slow for that. So we answer that many bytes, and then only as many as
+ * cdc_acm has submitted since. The number is smaller than 4095, because some
+ * bytes come before cdc_acm knows that the terminal is full.
  */
 #define ACM_AHEAD           3072
-/* A larger transfer is not from cdc_acm, but from a program with its own */
+/* A larger transfer is not from cdc_acm, but from a program: no limit then */
 #define ACM_TRANSFER        1024
 /*
- * A program may want several small transfers answered before it submits the
- * next one: if that long nothing is submitted, in ms, another one is answered.
+ * A program may submit small transfers and wait until several are answered. So
+ * after that time (ms) without a new transfer, one more is answered.
  */
 #define ACM_STANDSTILL      1000
 /*
- * A terminal begins with ECHO, and sends back what comes before the program has
- * set its own mode. So it gets nothing for that long, in ms, when DTR goes up
- * or down, and when the first transfer is submitted with DTR down: cdc_acm
- * submits some before it raises DTR.
+ * A new terminal has ECHO set, and sends bytes back until the program has set
+ * its own mode. So there are no bytes for the terminal during that time (ms)
+ * after DTR goes up or down. The time also begins with the first transfer
+ * while DTR is down: cdc_acm submits transfers before it raises DTR.
  */
 #define ACM_HOLD            100
 /*
- * How long a device stays, in ms, when the other side of the port has closed,
- * and then after each read: unplugging discards what a terminal's driver has
- * read and the program behind it has not.
+ * How long (ms) the device stays after the host has closed its side, and after
+ * each later read of the port. When a device is unplugged, the terminal's
+ * driver discards the bytes that the program has not read.
  */
 #define LINGER              1000
 
-/* A transfer: what the kernel calls an URB */
+/* A transfer; the kernel's word is URB */
 typedef struct Transfer {
     TAILQ_ENTRY(Transfer) next;
     uint32_t seqnum, flags;
     bool in;
     uint8_t ep;
-    int status;                 /* not 0: it is refused */
+    int status;                 /* not 0: the transfer is refused */
     size_t length;              /* of data, in bytes */
-    size_t done;                /* how many of them */
+    size_t done;                /* bytes of data that are written */
     struct usb_ctrlrequest setup;
-    uint8_t data[];             /* to the device, unless it is refused */
+    uint8_t data[];             /* of an OUT transfer that is not refused */
 } Transfer;
 
 typedef TAILQ_HEAD(TransferQueue, Transfer) TransferQueue;
@@ -119,55 +119,54 @@ typedef struct Server {
     int sock, port;
     UsbIpEnd end;
 
-    /* In the order in which they came, by direction (1: IN) and endpoint */
+    /* Transfers that wait, in order, by direction (1: IN) and endpoint */
     TransferQueue pending[2][16];
-    unsigned int transfers;     /* in all of them, and what they hold */
-    size_t held;
+    unsigned int transfers;     /* in all queues */
+    size_t held;                /* bytes of OUT transfers in all queues */
 
-    /* From the socket: what is not taken apart yet */
+    /* Bytes of the socket that are not parsed yet: from start to stop */
     uint8_t received[SOCKET_SIZE];
     size_t start, stop;
-    Transfer *incoming;         /* its data is not complete; NULL: none */
-    size_t missing;             /* of its data, in bytes */
+    Transfer *incoming;         /* a part of its data is missing; NULL: none */
+    size_t missing;             /* bytes of incoming */
 
-    /* To the socket: answers, whose data is in one of these buffers */
+    /* Answers for the socket; their data is in bytes or control */
     Message answer[MAX_ANSWERS];
     struct iovec iov[2 * MAX_ANSWERS];
     unsigned int answers, iovs;
     uint8_t bytes[PORT_SIZE];
     uint8_t control[UINT16_MAX];
 
-    /* The port: may there be something to read, may it take something */
+    /* The port may have bytes for us; the port may take bytes */
     bool readable, writable;
-    /* What is answered in the pipe, and not made up for by new transfers */
-    size_t ahead;
-    int64_t standstill;         /* it waits for those until then, in ms; or 0 */
+    /* Times are now_ms(), or 0 */
+    size_t ahead;               /* bytes in the pipe: see ACM_AHEAD */
+    int64_t standstill;         /* when one more is answered: ACM_STANDSTILL */
+    int64_t hold;               /* no answers until then: see ACM_HOLD */
+    bool used;                  /* a transfer came since DTR went down */
 
-    int64_t hold;               /* it answers nothing until then, in ms; or 0 */
-    bool used;                  /* it was submitted since DTR went down */
-
-    bool closed;                /* by its other side */
-    int64_t deadline;           /* then the device goes, in ms; if closed */
+    bool closed;                /* the host has closed its side */
+    int64_t deadline;           /* if closed, when the device goes: LINGER */
 } Server;
 
-static void end(Server *s, UsbIpEnd why)
+static void usb_ip_end(Server *s, UsbIpEnd why)
 {
     if (s->end == USB_IP_RUNNING) {
         s->end = why;
     }
 }
 
-static void fail(Server *s, const char *what)
+static void usb_ip_fail(Server *s, const char *what)
 {
     vser_error("%s: %s: %s", s->dev->port->name, what, strerror(errno));
-    end(s, USB_IP_FAILED);
+    usb_ip_end(s, USB_IP_FAILED);
 }
 
 /* ------------------------------------------------------------------ */
 /* Answers */
 
-/* Send what has been answered. Blocks: the host controller always reads. */
-static void flush(Server *s)
+/* Send all answers. May block, but vhci_hcd always reads */
+static void usb_ip_flush(Server *s)
 {
     struct msghdr message = { .msg_iov = s->iov, .msg_iovlen = s->iovs };
 
@@ -176,9 +175,9 @@ static void flush(Server *s)
 
         if (n < 0) {
             if (errno == EPIPE || errno == ECONNRESET) {
-                end(s, USB_IP_DETACHED);
+                usb_ip_end(s, USB_IP_DETACHED);
             } else if (errno != EINTR) {
-                fail(s, "cannot write to the host controller");
+                usb_ip_fail(s, "cannot write to vhci_hcd");
                 break;
             }
             continue;
@@ -198,14 +197,15 @@ static void flush(Server *s)
     s->answers = s->iovs = 0;
 }
 
-/* @data, of @length bytes, stays as it is until the next flush() */
-static void answer(Server *s, uint32_t command, uint32_t seqnum, int status,
-                   size_t actual_length, void *data, size_t length)
+/* The caller must not change @data before the next usb_ip_flush() */
+static void usb_ip_answer(Server *s, uint32_t command, uint32_t seqnum,
+                          int status, size_t actual_length, void *data,
+                          size_t length)
 {
     Message *m;
 
     if (s->answers == MAX_ANSWERS) {
-        flush(s);
+        usb_ip_flush(s);
     }
     m = &s->answer[s->answers++];
     *m = (Message) { .command = htonl(command), .seqnum = htonl(seqnum) };
@@ -217,29 +217,30 @@ static void answer(Server *s, uint32_t command, uint32_t seqnum, int status,
     }
 }
 
-/* Answer a transfer; @data: the @actual bytes from the device, if it is IN */
-static void complete(Server *s, Transfer *t, int status, size_t actual,
-                     void *data)
+/* Answer and free a transfer; @data: the @actual bytes of an IN transfer */
+static void transfer_complete(Server *s, Transfer *t, int status, size_t actual,
+                              void *data)
 {
     if (t->in && status == 0 && actual < t->length &&
         (t->flags & SHORT_NOT_OK)) {
         status = -EREMOTEIO;
     }
-    answer(s, RET_SUBMIT, t->seqnum, status, actual, data, t->in ? actual : 0);
+    usb_ip_answer(s, RET_SUBMIT, t->seqnum, status, actual, data,
+                  t->in ? actual : 0);
     free(t);
 }
 
 /* ------------------------------------------------------------------ */
 /* Transfers that wait */
 
-/* The driver shows that it has taken @length bytes of what is answered */
+/* A new transfer shows that the driver has taken @length bytes: ACM_AHEAD */
 static void catch_up(Server *s, size_t length)
 {
     s->ahead -= MIN(s->ahead, length);
     s->standstill = 0;
 }
 
-static void enqueue(Server *s, Transfer *t)
+static void transfer_enqueue(Server *s, Transfer *t)
 {
     TAILQ_INSERT_TAIL(&s->pending[t->in][t->ep], t, next);
     s->transfers++;
@@ -253,14 +254,14 @@ static void enqueue(Server *s, Transfer *t)
     }
 }
 
-static void dequeue(Server *s, Transfer *t)
+static void transfer_dequeue(Server *s, Transfer *t)
 {
     TAILQ_REMOVE(&s->pending[t->in][t->ep], t, next);
     s->transfers--;
     s->held -= t->in ? 0 : t->length;
 }
 
-/* Endpoints that halted, or are not there any more, keep nothing waiting */
+/* Answer the transfers of endpoints that are halted or absent now */
 static void stall_pending(Server *s)
 {
     unsigned int in, ep;
@@ -274,14 +275,14 @@ static void stall_pending(Server *s)
                 continue;
             }
             while ((t = TAILQ_FIRST(&s->pending[in][ep]))) {
-                dequeue(s, t);
-                complete(s, t, -EPIPE, 0, NULL);
+                transfer_dequeue(s, t);
+                transfer_complete(s, t, -EPIPE, 0, NULL);
             }
         }
     }
 }
 
-/* NULL: it has been answered, or never was there */
+/* The pending transfer with that number; NULL: none */
 static Transfer *find_transfer(Server *s, uint32_t seqnum)
 {
     unsigned int in, ep;
@@ -305,16 +306,16 @@ static void unlink_transfer(Server *s, uint32_t seqnum, uint32_t which)
     int status = 0;
 
     if (t) {
-        dequeue(s, t);
+        transfer_dequeue(s, t);
         if (t->done) {
-            /* RET_UNLINK can't say how much of it has gone */
-            complete(s, t, -ECONNRESET, t->done, NULL);
+            /* RET_UNLINK can't say how many bytes are written */
+            transfer_complete(s, t, -ECONNRESET, t->done, NULL);
         } else {
             free(t);
             status = -ECONNRESET;
         }
     }
-    answer(s, RET_UNLINK, seqnum, status, 0, NULL, 0);
+    usb_ip_answer(s, RET_UNLINK, seqnum, status, 0, NULL, 0);
 }
 
 /* ------------------------------------------------------------------ */
@@ -327,14 +328,14 @@ static void port_failed(Server *s, const char *what)
     case EINTR:
         break;
     case ENODEV:
-        end(s, USB_IP_UNPLUGGED);
+        usb_ip_end(s, USB_IP_UNPLUGGED);
         break;
     default:
-        fail(s, what);
+        usb_ip_fail(s, what);
     }
 }
 
-/* Read up to @want bytes into s->bytes; returns how many there were */
+/* Read up to @want bytes into s->bytes. Returns: how many there were */
 static size_t read_port(Server *s, size_t want)
 {
     size_t got = 0;
@@ -345,14 +346,14 @@ static size_t read_port(Server *s, size_t want)
         size_t at;
         ssize_t more;
 
-        /* One call of readv() does what takes a read() for each buffer */
+        /* The driver fills each iovec separately: see PORT_CHUNK */
         for (at = got; at < want; at += iov[n++].iov_len) {
             iov[n].iov_base = s->bytes + at;
             iov[n].iov_len = MIN(want - at, PORT_CHUNK);
         }
         more = readv(s->port, iov, n);
         if (more <= 0) {
-            /* 0: it is closed, and everything is read */
+            /* 0: the host has closed its side, and all bytes are read */
             s->readable = false;
             if (more < 0) {
                 port_failed(s, "cannot read the port");
@@ -364,7 +365,7 @@ static size_t read_port(Server *s, size_t want)
     return got;
 }
 
-/* How much may be answered in the pipe now, with @t as the next transfer */
+/* How many bytes may be answered in the pipe now; @t is the next transfer */
 static size_t room_in(const Server *s, const Transfer *t)
 {
     if (!s->dev->acm_pipe || t->length > ACM_TRANSFER) {
@@ -376,7 +377,7 @@ static size_t room_in(const Server *s, const Transfer *t)
     return s->ahead < ACM_AHEAD ? ACM_AHEAD - s->ahead : 0;
 }
 
-/* Answer transfers from the device with what the port has */
+/* Answer IN transfers of the pipe with bytes of the port */
 static void pump_in(Server *s)
 {
     TransferQueue *queue = &s->pending[1][s->dev->pipe[1]];
@@ -392,7 +393,7 @@ static void pump_in(Server *s)
             }
             break;
         }
-        flush(s);
+        usb_ip_flush(s);
         TAILQ_FOREACH(t, queue, next) {
             want += t->length;
             if (want >= room) {
@@ -409,16 +410,16 @@ static void pump_in(Server *s)
             size_t length = MIN(got - at, t->length);
 
             if (s->answers == MAX_ANSWERS) {
-                flush(s);
+                usb_ip_flush(s);
             }
-            dequeue(s, t);
-            complete(s, t, 0, length, s->bytes + at);
+            transfer_dequeue(s, t);
+            transfer_complete(s, t, 0, length, s->bytes + at);
             at += length;
         }
     }
 }
 
-/* Write what is left of a transfer to the device; true: all of it */
+/* Write the rest of an OUT transfer. Returns: whether all of it is written */
 static bool write_port(Server *s, Transfer *t, const uint8_t *data)
 {
     while (t->done < t->length) {
@@ -444,8 +445,8 @@ static void pump_out(Server *s)
     Transfer *t;
 
     while ((t = TAILQ_FIRST(queue)) && write_port(s, t, t->data)) {
-        dequeue(s, t);
-        complete(s, t, 0, t->done, NULL);
+        transfer_dequeue(s, t);
+        transfer_complete(s, t, 0, t->done, NULL);
     }
 }
 
@@ -456,15 +457,15 @@ static void pump_notifications(Server *s)
     size_t length;
 
     while ((t = TAILQ_FIRST(queue))) {
-        flush(s);
+        usb_ip_flush(s);
         length = usb_device_notification(s->dev, s->control,
                                          MIN(t->length, sizeof(s->control)));
         if (length == 0) {
             break;
         }
-        dequeue(s, t);
-        complete(s, t, 0, length, s->control);
-        flush(s);
+        transfer_dequeue(s, t);
+        transfer_complete(s, t, 0, length, s->control);
+        usb_ip_flush(s);
     }
 }
 
@@ -476,7 +477,7 @@ static void do_control(Server *s, Transfer *t)
     bool dtr = s->dev->dtr;
     int result;
 
-    flush(s);
+    usb_ip_flush(s);
     if (!t->in) {
         memcpy(s->control, t->data, t->length);
     }
@@ -489,26 +490,26 @@ static void do_control(Server *s, Transfer *t)
         s->hold = now_ms() + ACM_HOLD;
         s->used = s->dev->dtr;
     }
-    complete(s, t, result < 0 ? result : 0, result < 0 ? 0 : result,
-             s->control);
-    flush(s);
+    transfer_complete(s, t, result < 0 ? result : 0, result < 0 ? 0 : result,
+                      s->control);
+    usb_ip_flush(s);
     stall_pending(s);
 }
 
-/* A transfer is here with all its data */
-static void submit(Server *s, Transfer *t)
+/* Handle a transfer, whose data is complete */
+static void transfer_submit(Server *s, Transfer *t)
 {
     if (t->ep == 0 && t->status == 0) {
         do_control(s, t);
     } else if (t->status) {
-        complete(s, t, t->status, 0, NULL);
+        transfer_complete(s, t, t->status, 0, NULL);
     } else {
-        enqueue(s, t);
+        transfer_enqueue(s, t);
     }
 }
 
-/* Why a transfer is refused, as an error number; 0: it is not */
-static int refuse(const Server *s, bool in, uint8_t ep, size_t length)
+/* Returns: a negative error number if a transfer is refused, else 0 */
+static int transfer_refuse(const Server *s, bool in, uint8_t ep, size_t length)
 {
     const UsbEndpoint *endpoint = &s->dev->endpoint[in][ep];
 
@@ -528,13 +529,13 @@ static int refuse(const Server *s, bool in, uint8_t ep, size_t length)
 
 static bool malformed(Server *s, const char *what, uint32_t value)
 {
-    vser_error("%s: malformed message from the host controller: %s %u",
+    vser_error("%s: malformed message from vhci_hcd: %s %u",
                s->dev->port->name, what, value);
-    end(s, USB_IP_FAILED);
+    usb_ip_end(s, USB_IP_FAILED);
     return false;
 }
 
-/* Returns: whether what follows in the socket can be understood */
+/* Returns: whether parsing can go on behind the message */
 static bool cmd_submit(Server *s, const Message *m)
 {
     bool in = m->direction != 0;
@@ -554,12 +555,12 @@ static bool cmd_submit(Server *s, const Message *m)
     if (length > INT32_MAX || (ep == 0 && length > UINT16_MAX)) {
         return malformed(s, "transfer_buffer_length", length);
     }
-    /* Not isochronous: 0 from Linux, ffffffff by the document */
+    /* Not isochronous: Linux has 0, the protocol's document ffffffff */
     if (packets != 0 && packets != UINT32_MAX) {
         return malformed(s, "number_of_packets", packets);
     }
 
-    status = refuse(s, in, ep, length);
+    status = transfer_refuse(s, in, ep, length);
     store = in || status ? 0 : length;
     t = malloc(sizeof(*t) + store);
     if (!t && store) {
@@ -567,7 +568,7 @@ static bool cmd_submit(Server *s, const Message *m)
         t = malloc(sizeof(*t));
     }
     if (!t) {
-        fail(s, "a transfer");
+        usb_ip_fail(s, "a transfer");
         return false;
     }
     *t = (Transfer) {
@@ -580,16 +581,16 @@ static bool cmd_submit(Server *s, const Message *m)
         .setup = m->submit.setup,
     };
     if (in || length == 0) {
-        submit(s, t);
+        transfer_submit(s, t);
         return true;
     }
 
-    /* Straight from this buffer to the port, if nothing is in its way */
+    /* Write from this buffer if all data is here and no transfer waits */
     if (t->status == 0 && ep && ep == s->dev->pipe[0] &&
         s->stop - s->start >= length && TAILQ_EMPTY(&s->pending[0][ep]) &&
         write_port(s, t, s->received + s->start)) {
         s->start += length;
-        complete(s, t, 0, length, NULL);
+        transfer_complete(s, t, 0, length, NULL);
         return true;
     }
     s->incoming = t;
@@ -597,7 +598,7 @@ static bool cmd_submit(Server *s, const Message *m)
     return true;
 }
 
-/* Take apart what has been received, but for an unfinished header at its end */
+/* Parse the received bytes, up to an incomplete header at the end */
 static void take_apart(Server *s)
 {
     while (s->end == USB_IP_RUNNING) {
@@ -618,7 +619,7 @@ static void take_apart(Server *s)
                 break;
             }
             s->incoming = NULL;
-            submit(s, t);
+            transfer_submit(s, t);
             continue;
         }
 
@@ -646,8 +647,8 @@ static void take_apart(Server *s)
     s->start = 0;
 }
 
-/* Read the socket once: first what is missing of a transfer, then the rest */
-static void receive(Server *s)
+/* Read the socket once: first the missing bytes of a transfer, then others */
+static void usb_ip_receive(Server *s)
 {
     struct iovec iov[2] = {
         { NULL, 0 },
@@ -662,7 +663,7 @@ static void receive(Server *s)
     }
     n = recvmsg(s->sock, &message, MSG_DONTWAIT);
     if (n == 0 || (n < 0 && errno == ECONNRESET)) {
-        end(s, USB_IP_DETACHED);
+        usb_ip_end(s, USB_IP_DETACHED);
     } else if (n > 0) {
         size_t direct = MIN(n, iov[0].iov_len);
 
@@ -670,21 +671,22 @@ static void receive(Server *s)
         s->stop += n - direct;
         take_apart(s);
     } else if (errno != EAGAIN && errno != EINTR) {
-        fail(s, "cannot read from the host controller");
+        usb_ip_fail(s, "cannot read from vhci_hcd");
     }
 }
 
 /*
- * Something happened to the port. Events come when the driver has news, not for
- * as long as they hold: the port may be closed until everything is read. If it
- * is opened again by then, what comes is for the device that is plugged next.
+ * Handle an event of the port. The epoll is edge-triggered: an event comes when
+ * the driver has news. After the host has closed its side, the rest is read. If
+ * the host opens its side again meanwhile, the bytes that follow are for the
+ * next device, which is plugged in later.
  */
 static void port_event(Server *s, uint32_t events)
 {
     bool hangup = events & EPOLLHUP;
 
     if (hangup && port_is_unplugged(s->port)) {
-        end(s, USB_IP_UNPLUGGED);
+        usb_ip_end(s, USB_IP_UNPLUGGED);
     } else if (!s->closed) {
         s->readable = true;
         s->writable = !hangup;
@@ -693,13 +695,16 @@ static void port_event(Server *s, uint32_t events)
             s->deadline = now_ms() + LINGER;
         }
     } else if (!hangup) {
-        /* Else a host that goes on sending would keep the device for good */
+        /* Opened again: stop reading, or this device would never go */
         s->readable = false;
     }
 }
 
-/* Is it @when, unless that is 0? @left is at most what is left until then. */
-static bool due(int64_t when, int64_t *left)
+/*
+ * Has the time @when come? 0: never. *@left becomes the time (ms) until @when,
+ * if that is less
+ */
+static bool is_due(int64_t when, int64_t *left)
 {
     int64_t until = when ? when - now_ms() : INT64_MAX;
 
@@ -707,40 +712,40 @@ static bool due(int64_t when, int64_t *left)
     return until <= 0;
 }
 
-/* Wait for something to happen and see to it */
-static void step(Server *s, int epoll)
+/* Wait for events, and handle them */
+static void usb_ip_step(Server *s, int epoll)
 {
     struct epoll_event events[3];
     int64_t left = INT64_MAX;
     int n, i;
 
-    if (s->closed && due(s->deadline, &left)) {
-        end(s, USB_IP_HOST_CLOSED);
+    if (s->closed && is_due(s->deadline, &left)) {
+        usb_ip_end(s, USB_IP_HOST_CLOSED);
         return;
     }
-    if (due(s->hold, &left)) {
+    if (is_due(s->hold, &left)) {
         s->hold = 0;
     }
-    if (due(s->standstill, &left)) {
+    if (is_due(s->standstill, &left)) {
         catch_up(s, ACM_TRANSFER);
     }
     n = epoll_wait(epoll, events, 3, left == INT64_MAX ? -1 : left);
     if (n < 0 && errno != EINTR) {
-        fail(s, "epoll");
+        usb_ip_fail(s, "epoll");
     }
     for (i = 0; i < n; i++) {
         if (events[i].data.fd == s->sock) {
-            receive(s);
+            usb_ip_receive(s);
         } else if (events[i].data.fd == s->port) {
             port_event(s, events[i].events);
         } else {
-            end(s, USB_IP_STOPPED);
+            usb_ip_end(s, USB_IP_STOPPED);
         }
     }
     pump_out(s);
     pump_notifications(s);
     pump_in(s);
-    flush(s);
+    usb_ip_flush(s);
 }
 
 UsbIpEnd usb_ip_serve(UsbDevice *dev, int sock, int port, int stop)
@@ -774,18 +779,18 @@ UsbIpEnd usb_ip_serve(UsbDevice *dev, int sock, int port, int stop)
         };
 
         if (epoll_ctl(epoll, EPOLL_CTL_ADD, watched[i].fd, &event)) {
-            fail(s, "epoll");
+            usb_ip_fail(s, "epoll");
         }
     }
 
     while (s->end == USB_IP_RUNNING) {
-        step(s, epoll);
+        usb_ip_step(s, epoll);
     }
 
     why = s->end;
     for (i = 0; i < 32; i++) {
         while ((t = TAILQ_FIRST(&s->pending[i / 16][i % 16]))) {
-            dequeue(s, t);
+            transfer_dequeue(s, t);
             free(t);
         }
     }

@@ -1,5 +1,5 @@
 /*
- * A USB device at the other end of USB/IP's kernel protocol
+ * A USB device that speaks the kernel's USB/IP protocol
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -13,10 +13,10 @@
 
 /* Why usb_ip_serve() returned */
 typedef enum UsbIpEnd {
-    USB_IP_RUNNING,         /* not yet: never returned */
-    USB_IP_HOST_CLOSED,     /* the other side of the port closed it */
+    USB_IP_RUNNING,         /* never returned */
+    USB_IP_HOST_CLOSED,     /* the host closed its side of the port */
     USB_IP_UNPLUGGED,       /* the port is gone */
-    USB_IP_DETACHED,        /* the host controller closed its socket */
+    USB_IP_DETACHED,        /* vhci_hcd closed its socket */
     USB_IP_STOPPED,         /* @stop became readable */
     USB_IP_FAILED,          /* after a message on stderr */
 } UsbIpEnd;
@@ -24,17 +24,17 @@ typedef enum UsbIpEnd {
 /**
  * usb_ip_serve:
  * @dev: a device that has just been plugged in
- * @sock: to the host controller: AF_UNIX, SOCK_STREAM
- * @port: the port, non-blocking
- * @stop: a file descriptor that becomes readable when it is time to end
+ * @sock: to vhci_hcd: AF_UNIX, SOCK_STREAM
+ * @port: the port, nonblocking
+ * @stop: a file descriptor that becomes readable when we have to end
  *
- * Be @dev, with the bytes of @port in its pipe, until that ends. What the other
- * side of the port sent before it closed is handed on as long as somebody goes
- * on reading it. The file descriptors stay open.
+ * Be the device @dev, whose pipe carries the bytes of @port. After the host has
+ * closed its side, the bytes that are left go to the guest as long as the guest
+ * goes on reading. The file descriptors stay open.
  *
  * Memory is bounded: see the limits in usb-ip.c.
  *
- * Returns: why it ended.
+ * Returns: why the device ended.
  */
 UsbIpEnd usb_ip_serve(UsbDevice *dev, int sock, int port, int stop);
 

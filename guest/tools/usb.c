@@ -19,18 +19,18 @@
 #include "port.h"
 #include "usb-ip.h"
 
-/* "status.1" is the second controller's ports */
 #define VHCI            VSER_VHCI "/"
+/* The ports of the first controller; those of the second: "status.1" */
 #define VHCI_STATUS     VHCI "status"
 #define VHCI_ATTACH     VHCI "attach"
-/* In that file, of a port: nothing is plugged in (VDEV_ST_NULL) */
+/* The state in that file of a port without a device (VDEV_ST_NULL) */
 #define VHCI_FREE       4
-/* As many as vhci_hcd can have (USBIP_VHCI_NR_HCS) */
+/* The most controllers of vhci_hcd (USBIP_VHCI_NR_HCS) */
 #define VHCI_MAX        128
-/* Others plug devices too. That often in a row is not chance. */
+/* Another program may take the free port first; not as often in a row */
 #define VHCI_TRIES      100
 
-/* The first free high-speed port, by the number that attach takes; -1: none */
+/* The first free high-speed port, as the number for VHCI_ATTACH; -1: none */
 static int vhci_free_port(void)
 {
     unsigned int controller;
@@ -51,7 +51,10 @@ static int vhci_free_port(void)
         if (!f) {
             break;
         }
-        /* "hs  0000 004 ..." below a headline; ss: for SuperSpeed devices */
+        /*
+         * A headline, then lines as "hs  0000 004 ..." for high speed and
+         * "ss ..." for SuperSpeed
+         */
         while (found < 0 && fgets(line, sizeof(line), f)) {
             if (sscanf(line, "%3s %u %u", hub, &port, &state) == 3 &&
                 strcmp(hub, "hs") == 0 && state == VHCI_FREE) {
@@ -74,7 +77,8 @@ static void cannot_attach(const char *name)
 }
 
 /*
- * Plug in what is at the other end of @sock. Returns: false after a message.
+ * Plug in the device that answers at the other end of @sock. Returns: false
+ * after a message on stderr.
  */
 static bool vhci_attach(const char *name, int sock, enum usb_device_speed speed)
 {
@@ -93,7 +97,7 @@ static bool vhci_attach(const char *name, int sock, enum usb_device_speed speed)
             close(fd);
             return false;
         }
-        /* The third is for the messages on the socket, and only for those */
+        /* The third number, devid, only goes into the messages on @sock */
         error = dprintf(fd, "%d %d 1 %d", port, sock, speed) < 0 ? errno : 0;
     }
     close(fd);
@@ -104,11 +108,12 @@ static bool vhci_attach(const char *name, int sock, enum usb_device_speed speed)
 }
 
 /*
- * Wait until the other side of the port is open: USB_IP_RUNNING; or why not.
+ * Wait until the host has opened its side. Returns: USB_IP_RUNNING, or why the
+ * wait ended without the host.
  */
 static UsbIpEnd usb_wait_for_host(const char *name, int port, int stop)
 {
-    /* Not poll(): that has news for as long as the port is closed */
+    /* Edge-triggered: else epoll_wait() returns at once without a host */
     struct epoll_event event = { EPOLLOUT | EPOLLET, { .fd = port } };
     struct epoll_event ending = { EPOLLIN, { .fd = stop } };
     int epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -137,7 +142,7 @@ static UsbIpEnd usb_wait_for_host(const char *name, int port, int stop)
     return result;
 }
 
-/* The device, from when it is plugged in until that ends */
+/* Plug the device in, and be the device until it is unplugged */
 static UsbIpEnd usb_plug(const Port *p, int port, int stop)
 {
     UsbDevice dev;
@@ -161,7 +166,7 @@ static UsbIpEnd usb_plug(const Port *p, int port, int stop)
     return end;
 }
 
-/* A file descriptor that is readable when we are to end */
+/* A file descriptor that is readable when we have to end */
 static int ending_signals(void)
 {
     sigset_t signals;
@@ -208,10 +213,11 @@ static const char usb_help[] =
     "usage: vser usb VVVV:PPPP[:SERIAL]\n"
     "       vser usb PATH\n"
     "\n"
-    "Plug a port into this guest's USB stack, while its other side is open:\n"
-    "its descriptor is the device's, its bytes are those of the first pair of\n"
-    "bulk endpoints. Needs root and the module vhci_hcd. Runs until the port\n"
-    "is unplugged or SIGTERM. PATH is the port's node or a link to it.\n"
+    "Plug a USB device into this guest, while the host has its side of the\n"
+    "port open. The device has the descriptor of the port; its first pair of\n"
+    "bulk endpoints carries the bytes of the port. Needs root and the module\n"
+    "vhci_hcd. Runs until the port is unplugged, or until SIGTERM. PATH is\n"
+    "the port's node or a link to the node.\n"
     "\n"
     "Exit status: 0 the port was unplugged, or SIGTERM; 1 failed; 2 usage;\n"
     "3 no port; 4 more than one port.\n";
@@ -233,7 +239,7 @@ int vser_usb(int argc, char **argv)
     if (status != EXIT_SUCCESS) {
         return status;
     }
-    /* What can't work is not to wait for the other side of the port */
+    /* Fail now, not when the host comes, if a device can't be plugged in */
     if (!usb_device_init(&dev, &port)) {
         status = VSER_FAILED;
     } else if (access(VHCI_ATTACH, W_OK)) {

@@ -1,6 +1,6 @@
 /*
- * "vser usb" without a guest: the test is the host controller on one side, in
- * the words of USB/IP's kernel protocol, and the other side of the port
+ * "vser usb" without a guest: the test is vhci_hcd, which speaks the kernel's
+ * USB/IP protocol, and the host, which has the other side of the port
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -28,7 +28,7 @@
 
 enum { OUT, IN };
 
-/* What is tested says it with vser_error(), in the place of which this is */
+/* The last message of the code under test; takes the place of vser_error() */
 static char last_error[512];
 
 void __wrap_vser_error(const char *fmt, ...) PRINTF(1, 2);
@@ -126,7 +126,7 @@ static void *serve(void *opaque)
     Plugged *p = opaque;
 
     p->end = usb_ip_serve(&p->dev, p->socks[1], p->ports[1], p->stops[1]);
-    /* As usb.c does: this is how the host controller notices */
+    /* As usb.c does: vhci_hcd sees that the socket is closed */
     close(p->socks[1]);
     return NULL;
 }
