@@ -54,9 +54,8 @@ BUILD_PACKAGES=(build-essential debhelper kmod libudev-dev libusb-1.0-0-dev meso
 # have_build_root [RELEASE]: make this root, or a root of RELEASE for a kernel of RELEASE,
 # unless there is a root with these packages already
 have_build_root() {
-    local release=${1:-${BUILD_ROOT##*/}}
+    local release=${1:-${BUILD_ROOT##*/}} dir=$BUILD/guest
     (
-        dir=$BUILD/guest
         one_at_a_time
         [ -e "$dir/$release/etc/debian_version" ] || rm -f "$dir/$release.stamp"
         stamped "$release" "$(declare -f make_root) ${ROOT_OPTIONS[*]} ${BUILD_PACKAGES[*]}" || {
@@ -72,6 +71,48 @@ have_build_root() {
 guest_modules=(virtio_console virtio_blk ext4 crc32c_generic autofs4
          xhci_pci cdc_acm ftdi_sio vhci_hcd
          dummy_hcd usb_f_acm usb_f_ecm usb_f_ss_lb usb_f_mass_storage)
+
+# kernel_packages RELEASE IMAGE: that package, and the packages that have its files
+kernel_packages() {
+    release_show "$1" "$2" | sed -n 's/^Depends: //p' | tr ', ' '\n' |
+        grep -x "linux-[a-z]*-${2#linux-image-}" || true
+    echo "$2"
+}
+
+# download_kernel RELEASE FLAVOUR SERIES: get the newest kernel of RELEASE into $dir/debs,
+# and set $kver to its version. SERIES: a part of the version as in 6.12, or newest. If
+# the archive does not have a kernel of its index any more, the next kernel is tried.
+# Returns 1 if there is no kernel.
+download_kernel() {
+    local image log=$BUILD/log/guest-kernel-$1-$3-download.log
+    for image in $(apt-cache -c "$(release_apt "$1")" pkgnames linux-image- |
+                   grep -x "linux-image-[0-9][^-]*\(-[0-9]*\)\?-$2" | sort -rV); do
+        [[ $3 = newest || $image = "linux-image-$3".* ]] || continue
+        say "- $image of $1 ..."
+        # shellcheck disable=SC2046 # one word a package
+        if release_download "$1" "$dir/debs" $(kernel_packages "$1" "$image") \
+                >"$log" 2>&1; then
+            kver=${image#linux-image-}
+            return
+        fi
+        say "  it can't be had; ${log#"$TOP"/} says why"
+    done
+    return 1
+}
+
+# unpack_kernel: make $dir/kernel, with modprobe's lists, and $dir/vmlinuz of the kernel
+# that download_kernel has got
+unpack_kernel() {
+    rm -rf "$dir/kernel"
+    mkdir -p "$dir/kernel/usr/lib"
+    ln -s usr/lib "$dir/kernel/lib"
+    run_logged guest-kernel-unpack unpack "$dir"/debs/*.deb "$dir/kernel"
+    rm -rf "$dir/debs"
+    run_logged guest-kernel-depmod depmod -b "$dir/kernel" "$kver"
+    cp "$dir/kernel/usr/lib/modules/$kver/vmlinuz" "$dir/vmlinuz" 2>/dev/null ||
+        cp "$dir/kernel/boot/vmlinuz-$kver" "$dir/vmlinuz"
+    echo "$kver" >"$dir/kver"
+}
 
 # unpack DEB... DIR: unpack as on a system where /bin, /sbin and /lib are links
 unpack() {
