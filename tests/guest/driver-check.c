@@ -1,12 +1,12 @@
 /*
- * The driver's check of descriptors, without a kernel around it
+ * The driver's check of blobs and fragments, without a kernel
  *
- * A QEMU that works never sends a malformed blob, so no guest can show what
- * the driver does with one. test_driver_check.py takes the functions that
- * handle fragments and blobs out of the patched virtio_console.c into
- * driver-functions.h; here they are compiled with what they need of a kernel,
- * and with sanitizers, and held against this project's codec: whatever is done
- * to a blob, both must accept it or both refuse it.
+ * QEMU sends no malformed blob, so a test in a guest can't send one to the
+ * driver. test_driver_check.py copies the functions for fragments and blobs
+ * from the patched virtio_console.c to driver-functions.h. This program
+ * compiles these functions with sanitizers, and with substitutes for the
+ * kernel's functions. It compares the driver with our codec: for each damaged
+ * blob, both must accept the blob, or both must refuse it.
  *
  *   driver-check BLOB...
  *
@@ -21,7 +21,7 @@
 #include "hw/virtio/virtio-serial-desc-codec.h"
 
 /* ------------------------------------------------------------------ */
-/* As much of a kernel as the functions need */
+/* Substitutes for the kernel's types and functions */
 
 typedef uint8_t u8;
 typedef uint16_t u16;
@@ -29,7 +29,7 @@ typedef uint32_t u32;
 
 #define BITS 64
 #define DECLARE_BITMAP(name, bits) unsigned long name[(bits) / BITS]
-/* volatile, as the kernel has it: each of these is one read */
+/* volatile, as in the kernel: the value is read once */
 #define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
 #define smp_store_release(p, v) (*(p) = (v))
 #define le16_to_cpu le16toh
@@ -84,7 +84,7 @@ static bool bitmap_empty(const unsigned long *map, unsigned int bits)
     for ((bit) = 0; (bit) < (size); (bit)++) \
         if (test_bit(bit, map))
 
-/* The kernel's drops unpaired surrogates and stops at U+0000 */
+/* As the kernel's function: no unpaired surrogates; U+0000 is the end */
 static int utf16s_to_utf8s(const u16 *from, int units, int endian, char *to,
                            int max)
 {
@@ -106,7 +106,7 @@ static int utf16s_to_utf8s(const u16 *from, int units, int endian, char *to,
             c = 0x10000 + ((c & 0x3ff) << 10) + (le16toh(from[++i]) & 0x3ff);
         }
         n = g_unichar_to_utf8(c, utf8);
-        /* The driver must have asked for enough */
+        /* The driver must have enough room */
         g_assert_cmpint(len + n, <=, max);
         memcpy(to + len, utf8, n);
         len += n;
@@ -146,7 +146,7 @@ static int sysfs_update_group(int *kobj, const int *group)
     if (no_memory) {
         return -ENOMEM;
     }
-    /* Attributes come before the event that announces them */
+    /* The driver makes attributes before the event that announces them */
     g_assert_cmpuint(groups, ==, events);
     groups++;
     return 0;
@@ -186,8 +186,8 @@ static void end_port(struct port *port)
 }
 
 /*
- * Send a fragment in a buffer that ends where it does. Returns whether the
- * port is another one by now.
+ * Send a fragment, in a buffer of exactly its size. Returns: whether the driver
+ * takes the port for another port now.
  */
 static bool send(struct port *port, bool last, uint32_t length,
                  uint32_t offset, const uint8_t *data, size_t n)
@@ -206,7 +206,10 @@ static bool send(struct port *port, bool last, uint32_t length,
     return other;
 }
 
-/* Send a blob in fragments of at most @n bytes; only the last one can tell */
+/*
+ * Send a blob in fragments of at most @n bytes. Returns: whether the driver
+ * takes the port for another port after the last fragment, never before
+ */
 static bool send_all(struct port *port, const uint8_t *blob, size_t length,
                      size_t n)
 {
@@ -231,13 +234,15 @@ static void check_string(const uint8_t *blob, size_t length, uint8_t index,
 
     g_assert_cmpint(len, ==, strlen(decoded));
     virtio_serial_desc_string(blob, length, index, codec_has);
-    /* The codec shows what has no place in a string, the USB core does not */
+    /* The codec has U+FFFD for an invalid unit, the USB core has nothing */
     if (!strstr(codec_has, "\357\277\275")) {
         g_assert_cmpstr(decoded, ==, codec_has);
     }
 }
 
-/* Do the driver and the codec agree? Returns whether it is well-formed. */
+/*
+ * Check that driver and codec agree. Returns: whether the blob is well-formed
+ */
 static bool agree(const uint8_t *blob, size_t length)
 {
     struct port port = new_port();
@@ -273,8 +278,8 @@ static bool agree(const uint8_t *blob, size_t length)
 }
 
 /*
- * The device descriptor, the first configuration descriptor or what follows it
- * is a byte longer, and each sum right: well-formed as before (USB 2.0, 9.5)
+ * Each of the first three descriptors may be a byte longer, if wTotalLength is
+ * right: the blob stays well-formed (USB 2.0, 9.5)
  */
 static void longer(const uint8_t *blob, size_t length)
 {
@@ -303,8 +308,9 @@ static void longer(const uint8_t *blob, size_t length)
 }
 
 /*
- * Every cut, every byte with other values, every byte left out or doubled, and
- * every byte as if it were the length of something that got or lost one
+ * Damage a blob: cut it after each byte; give each byte each other value;
+ * remove or double each byte; change each byte by one, as if the byte were a
+ * bLength, and remove or add a byte. Returns: how many of the blobs are refused
  */
 static unsigned int damage(const uint8_t *blob, size_t length)
 {
@@ -345,7 +351,7 @@ static unsigned int damage(const uint8_t *blob, size_t length)
     return refused;
 }
 
-/* However it is cut, it is put together; and nothing is taken after that */
+/* The driver puts fragments of any size together, and takes only one blob */
 static void fragments(const uint8_t *blob, size_t length)
 {
     size_t n;
@@ -354,7 +360,7 @@ static void fragments(const uint8_t *blob, size_t length)
         struct port port = new_port();
         struct port_desc *desc;
 
-        /* A start that comes to nothing, as before a reset */
+        /* A blob that never ends, as before a reset */
         send(&port, false, length, 0, blob, MIN(n, length - 1));
         send_all(&port, blob, length, n);
         desc = port.desc;
@@ -371,7 +377,7 @@ static void fragments(const uint8_t *blob, size_t length)
     }
 }
 
-/* Descriptors that are sent again, and are not what they were */
+/* After a blob, another blob for the same port */
 static void other_descriptors(const uint8_t *blob, size_t length)
 {
     g_autofree uint8_t *other = g_memdup2(blob, length);
@@ -388,13 +394,13 @@ static void other_descriptors(const uint8_t *blob, size_t length)
         } else {
             g_assert_true(send_all(&port, other, length - 1, 10));
         }
-        /* What was given is there as long as the port is */
+        /* The first blob is there as long as the port */
         g_assert_cmpmem(port.desc->blob, port.desc->length, blob, length);
         g_assert_null(port.partial_desc);
         end_port(&port);
     }
 
-    /* Fragments that are none of anything */
+    /* Malformed fragments after a blob */
     const struct {
         uint32_t length, offset;
         size_t n;
@@ -412,7 +418,7 @@ static void other_descriptors(const uint8_t *blob, size_t length)
     }
 }
 
-/* No memory, for the blob and then for its attributes: it is asked for again */
+/* No memory for the blob, then for attributes: the driver asks again */
 static void shortage(const uint8_t *blob, size_t length)
 {
     struct port port = new_port();
@@ -422,7 +428,7 @@ static void shortage(const uint8_t *blob, size_t length)
     g_assert(!port.desc && !port.partial_desc && !port.desc_refused);
     g_assert(port.desc_ask && retries == 1);
 
-    /* It comes again, and half of it is still the old one's */
+    /* The blob comes again, after a half of the old one */
     port.desc_ask = false;
     send(&port, false, length, 10, blob + 10, 10);
     no_memory = false;
@@ -433,7 +439,7 @@ static void shortage(const uint8_t *blob, size_t length)
     g_assert(port.desc && port.desc_ask && retries == 2);
     g_assert_cmpuint(events, ==, 0);
 
-    /* And again */
+    /* Again without memory, then with memory */
     port.desc_ask = false;
     g_assert_false(send_all(&port, blob, length, 10));
     g_assert(port.desc_ask && retries == 3);
@@ -448,7 +454,7 @@ static void shortage(const uint8_t *blob, size_t length)
     end_port(&port);
 }
 
-/* Fragments that break a rule: one warning, and never a descriptor again */
+/* After a malformed fragment: one warning, and no descriptor any more */
 static void bad_fragments(const uint8_t *blob, size_t length)
 {
     const struct {
@@ -457,13 +463,13 @@ static void bad_fragments(const uint8_t *blob, size_t length)
         size_t n;
     } bad[] = {
         { false, length, 0, 0 },                /* empty */
-        { true, 0, 0, 1 },                      /* of nothing */
+        { true, 0, 0, 1 },                      /* of an empty blob */
         { false, 65536, 0, 1 },                 /* too long */
         { false, UINT32_MAX, 0, 1 },
         { false, length, length, 1 },           /* beyond the end */
         { false, length, UINT32_MAX, 1 },
         { true, length - 1, 0, length },
-        { false, length, 9, 1 },                /* not the next one */
+        { false, length, 9, 1 },                /* a wrong offset */
         { false, length, 11, 1 },
         { false, length + 1, 10, 1 },           /* of another blob */
         { true, length, 10, 1 },                /* marked too early */
@@ -489,7 +495,7 @@ static void bad_fragments(const uint8_t *blob, size_t length)
         end_port(&port);
     }
 
-    /* A first one that is none */
+    /* The first fragment has a wrong offset */
     struct port port = new_port();
     send(&port, false, length, 1, blob, 1);
     g_assert(port.desc_refused && warnings == 1);

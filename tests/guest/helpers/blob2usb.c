@@ -1,16 +1,18 @@
 /*
- * Show descriptors to the guest's own USB core, as those of a device.
+ * Be a USB device with given descriptors, for the USB core of the guest
  *
  *   blob2usb DIR
  *
- * plugs a device into the first port of vhci_hcd that answers GET_DESCRIPTOR
- * with the file DIR/TYPE-INDEX (decimal; no file: a stall), takes every other
- * control request without data, and never completes a transfer on another
- * endpoint. It says "plugged" and stays until it is killed. Runs in a guest,
- * statically linked; the USB core's view is then what a test compares with.
+ * plugs a device into the first port of vhci_hcd. The device answers
+ * GET_DESCRIPTOR with the file DIR/TYPE-INDEX (decimal), and with a stall if
+ * there is no such file. It accepts every request that asks for no data, and
+ * stalls every request for other data. It completes no transfer on another
+ * endpoint. When the device is plugged in, the program prints
+ * "plugged"; then it runs until it is killed. A test compares our tools with
+ * what the USB core makes of the descriptors.
  *
- * The protocol is that of usbip, documented in the kernel's
- * Documentation/usb/usbip_protocol.rst.
+ * Runs in a guest, statically linked. Documentation/usb/usbip_protocol.rst in
+ * Linux describes the protocol.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -30,7 +32,7 @@
 
 enum { CMD_SUBMIT = 1, CMD_UNLINK = 2, RET_SUBMIT = 3, RET_UNLINK = 4 };
 
-/* Every message begins with 12 words, big-endian but for a setup packet */
+/* The begin of every message: big-endian, except for the setup packet */
 struct message {
     uint32_t command, seqnum, devid, direction, ep;
     union {
@@ -51,7 +53,7 @@ static void die(const char *what)
     exit(1);
 }
 
-/* All of it, or the end of this program */
+/* Read or write all of @data; ends the program on failure */
 static void transfer(int fd, void *data, size_t length, int write_it)
 {
     char *p = data;
@@ -78,7 +80,7 @@ static void answer(int fd, const struct message *to, uint32_t command,
     transfer(fd, data, length, 1);
 }
 
-/* Read DIR/TYPE-INDEX; returns its length, -EPIPE if it is not there */
+/* Read DIR/TYPE-INDEX. Returns: the length; -EPIPE: there is no such file */
 static int descriptor(const char *dir, uint16_t value, uint8_t *to, size_t max)
 {
     char path[256];
@@ -104,14 +106,14 @@ static void control(int fd, const char *dir, const struct message *m)
     int result = 0;
 
     if (m->direction == 0) {
-        /* Towards the device: take what comes */
+        /* Towards the device: accept, ignore the data */
         if (ntohl(m->submit.length) > sizeof(data)) {
             die("a transfer that is too long");
         }
         transfer(fd, data, ntohl(m->submit.length), 0);
     } else if (setup->bRequestType == USB_DIR_IN &&
                setup->bRequest == USB_REQ_GET_DESCRIPTOR) {
-        /* usbip does not swap the setup packet: it is little-endian */
+        /* The setup packet is little-endian: here, as the processor */
         result = descriptor(dir, setup->wValue, data,
                             ntohl(m->submit.length) < sizeof(data) ?
                             ntohl(m->submit.length) : sizeof(data));
@@ -138,7 +140,7 @@ int main(int argc, char **argv)
     if (attach < 0) {
         die(ATTACH);
     }
-    /* Port 0, our socket, any number for the device, its speed */
+    /* Port 0, our socket, devid (any number), speed */
     if (dprintf(attach, "0 %d 1 %d", fds[1], USB_SPEED_HIGH) < 0) {
         die("attach");
     }
@@ -156,7 +158,7 @@ int main(int argc, char **argv)
             }
             break;
         case CMD_UNLINK:
-            /* Only what we have not answered is ever unlinked */
+            /* vhci_hcd unlinks only transfers that we have not answered */
             answer(fds[0], &m, RET_UNLINK, -ECONNRESET, NULL, 0);
             break;
         default:

@@ -1,11 +1,11 @@
 /*
- * Copy what a terminal gets to stdout, as a slow program does
+ * Copy the input of a terminal to stdout, slowly
  *
  *   slowread TERMINAL BYTES MICROSECONDS [ANSWER]
  *
- * opens TERMINAL, has it change no byte, reads at most BYTES at a time, and
- * pauses that long after each read. ANSWER is written to TERMINAL after the
- * first read.
+ * sets TERMINAL to raw mode, reads at most BYTES at a time, and pauses for
+ * MICROSECONDS after each read. After the first read, ANSWER is written to
+ * TERMINAL.
  *
  * Runs in a guest, statically linked.
  *

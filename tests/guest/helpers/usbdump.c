@@ -1,11 +1,11 @@
 /*
- * Write the descriptors of a USB device as one blob, in the form that a
- * virtio-serial port carries: device, configurations, strings.
+ * Write the descriptors of a USB device as a blob for a virtio-serial port:
+ * device, configurations, strings
  *
  *   usbdump /dev/bus/usb/BBB/DDD >BLOB
  *
- * Runs in a guest (see ../dump-fixtures), statically linked. It has a walk of
- * its own, since what it makes is what the project's is tested against.
+ * Runs in a guest (see ../dump-fixtures), statically linked. It shares no code
+ * with our codec, because its blobs are what the codec is tested with.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -21,7 +21,7 @@
 #include <linux/usb/ch9.h>
 #include <linux/usbdevice_fs.h>
 
-/* Device and configurations as usbfs has them, and 256 strings */
+/* Device and configurations, as usbfs has them, and 256 strings */
 static unsigned char blob[(1 << 20) + 256 * 256];
 
 static void die(const char *what)
@@ -30,7 +30,7 @@ static void die(const char *what)
     exit(1);
 }
 
-/* Read string descriptor @index to @to; returns its length */
+/* Read string descriptor @index to @to. Returns: the length */
 static int get_string(int fd, int index, int langid, unsigned char *to)
 {
     struct usbdevfs_ctrltransfer get = {
@@ -76,7 +76,7 @@ int main(int argc, char **argv)
         die("read");
     }
 
-    /* Flat is enough: the kernel has checked how they nest */
+    /* The order of descriptors needs no check: the kernel has checked it */
     for (at = 0; at < len; at += blob[at]) {
         const unsigned char *p = blob + at;
 
@@ -113,7 +113,7 @@ int main(int argc, char **argv)
         any |= used[i];
     }
     if (any) {
-        /* In the first language that the device has */
+        /* Strings in the device's first language */
         at = len;
         len += get_string(fd, 0, 0, blob + len);
         langid = blob[at + 2] | blob[at + 3] << 8;

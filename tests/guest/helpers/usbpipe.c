@@ -4,14 +4,14 @@
  *   usbpipe VVVV:PPPP read|write BYTES [SIZE [DEPTH]]
  *   usbpipe VVVV:PPPP cancel BYTES [SIZE [DEPTH]]
  *
- * "read" copies BYTES to stdout, "write" copies them from stdin, in transfers
- * of SIZE (16384) bytes, DEPTH (8) of them at a time. "cancel" submits DEPTH
- * reads of a device that sends nothing, cancels them, says how many ended
- * cancelled, and then reads BYTES in the same way as "read". The endpoints are
- * the first ones of interface 0.
+ * "read" copies BYTES to stdout, "write" copies BYTES from stdin, in transfers
+ * of SIZE (16384) bytes, DEPTH (8) transfers at a time. "cancel" is for a
+ * device that sends nothing: it submits DEPTH reads, cancels them, prints how
+ * many ended as cancelled, and then reads BYTES as "read" does. The endpoints
+ * are those of interface 0.
  *
- * Runs in a guest, linked to its libusb: there is no static libudev, which a
- * static one would need.
+ * Runs in a guest, linked to the guest's libusb. A static libusb would need a
+ * static libudev, and there is none.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -33,7 +33,7 @@ static void die(const char *what, int error)
     exit(1);
 }
 
-/* Submit @t, if something is left to do */
+/* Submit @t, if bytes are left */
 static void next(struct libusb_transfer *t)
 {
     int error;
@@ -163,6 +163,6 @@ int main(int argc, char **argv)
     if (fflush(stdout)) {
         die("stdout", 0);
     }
-    /* Reads that are left end with this process */
+    /* The kernel ends the reads that are still pending */
     return 0;
 }
