@@ -162,4 +162,19 @@ void virtqueue_notify(Virtqueue *vq);
  */
 void *virtqueue_get(Virtqueue *vq, uint32_t *len);
 
+/**
+ * virtqueue_race:
+ * @iov: one segment that the device reads, of all buffers
+ * @count: how many buffers
+ *
+ * Add @count buffers as fast as the device uses them, and notify the device
+ * when it wants to be notified. The device has ioeventfd=on: it works while
+ * this driver adds.
+ *
+ * Returns: whether all buffers came back. If not, the device does nothing more,
+ * although the ring is full. Another call goes on with the ring as it is.
+ */
+bool virtqueue_race(Virtqueue *vq, const struct iovec *iov,
+                    unsigned int count);
+
 #endif /* TESTS_BENCH_VIRTIO_H */

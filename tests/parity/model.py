@@ -2,11 +2,11 @@
 """Drive a device at random, and compare each byte and each event with a model.
 
 usage: model.py [--jobs N] [--seeds N] [--first N] [--seed N] [--steps N]
-                LIBRARY LOGS VERSION QEMU
+                [--race RING] LIBRARY LOGS VERSION QEMU
 
 Each seed means a QEMU with other ports, rings of another kind and size, and --steps
-random steps. --seed N runs that seed only and prints each step. The last line is
-the sum.
+random steps. --seed N runs that seed only. The races of races.py come first; --race
+RING runs those of that kind of ring only. The last line is the sum.
 
 Copyright (c) 2026 the virtio-serial-desc authors
 SPDX-License-Identifier: GPL-2.0-or-later
@@ -23,6 +23,7 @@ import time
 sys.dont_write_bytecode = True
 import driver                                               # noqa: E402
 import ends                                                 # noqa: E402
+import races                                                # noqa: E402
 from driver import EVENT_IDX, IN_ORDER, INDIRECT, PACKED    # noqa: E402
 from qemu import PATIENCE, Qemu, migrate                    # noqa: E402
 from scenes import stream                                   # noqa: E402
@@ -608,6 +609,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--race", choices=races.RINGS)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("library")
     parser.add_argument("logs")
@@ -617,34 +619,50 @@ def main():
 
     properties = properties_of(o.qemu)
     seeds = [o.seed] if o.seed else range(o.first, o.first + o.seeds)
+    rings = [ring for ring in races.RINGS
+             if "in_order" in properties or "in-order" not in ring]
+    if o.seed or o.race:
+        seeds, rings = (seeds, []) if o.seed else ([], [o.race])
     shutil.rmtree(o.logs, ignore_errors=True)
     os.makedirs(o.logs)
 
-    def maker(seed):
-        log = os.path.join(o.logs, str(seed))
+    def say(text):
+        print(text, flush=True)
 
-        def play(lib, directory, _):
-            run = Run(lib, o.qemu, directory, seed, o.steps,
-                      lambda text: print(text, flush=True))
-            try:
-                run.play(properties)
-            except Differs:
-                run.say_state()
-                raise
-        return lambda: Task(seed, o.library, log, play)
+    def play_seed(lib, directory, seed):
+        run = Run(lib, o.qemu, directory, seed, o.steps, say)
+        try:
+            run.play(properties)
+        except Differs:
+            run.say_state()
+            raise
+
+    def play_race(lib, directory, ring):
+        races.Races(lib, o.qemu, directory, ring, say).play()
+
+    def log_of(kind, which):
+        return os.path.join(o.logs, f"{kind}-{which}")
+
+    def maker(kind, which, play):
+        return lambda: Task((kind, which), o.library, log_of(kind, which),
+                            lambda lib, directory, _:
+                            play(lib, directory, which))
 
     start = time.monotonic()
     passed = failed = 0
-    for seed, facts in run_tasks((maker(seed) for seed in seeds), o.jobs):
+    makers = [maker("race", ring, play_race) for ring in rings]
+    makers += [maker("seed", seed, play_seed) for seed in seeds]
+    for (kind, which), facts in run_tasks(makers, o.jobs):
         if facts["end"] == "well":
             passed += 1
-            os.unlink(os.path.join(o.logs, str(seed)))
+            os.unlink(log_of(kind, which))
         else:
             failed += 1
-            print(f"not ok model-{o.version}: seed {seed}: {facts['end']}",
+            print(f"not ok model-{o.version}: {kind} {which}: {facts['end']}",
                   flush=True)
     print(f"{'not ok' if failed else 'ok'} model-{o.version}: {passed} of"
-          f" {passed + failed} seeds, {time.monotonic() - start:.0f} s")
+          f" {passed + failed} seeds and races, {time.monotonic() - start:.0f}"
+          " s")
     print(f"{passed} passed, {failed} failed, 0 skipped")
     sys.exit(failed > 0)
 

@@ -31,7 +31,7 @@ class Library:
                 " virtqueue_new virtqueue_get g_ptr_array_new g_strdup")
     BOOLEANS = ("virtio_device_needs_reset virtio_device_negotiated"
                 " virtqueue_add virtqueue_add_indirect virtqueue_kick"
-                " virtqueue_interrupted")
+                " virtqueue_interrupted virtqueue_race")
     NUMBERS = {"machine_address": ctypes.c_uint64,
                "machine_read": ctypes.c_uint64,
                "machine_pid": ctypes.c_int,
@@ -62,6 +62,7 @@ class Library:
                                    ctypes.c_uint, POINTER],
         "virtqueue_kick": [POINTER],
         "virtqueue_notify": [POINTER],
+        "virtqueue_race": [POINTER, POINTER, ctypes.c_uint],
         "virtqueue_interrupted": [POINTER],
         "virtqueue_get": [POINTER, POINTER],
         "virtqueue_size": [POINTER],
