@@ -16,20 +16,16 @@
  *    entry of the store is about an *instance* of a port (store.h), and means
  *    nothing for other instances.
  *
- * 2. Records are first. The device makes a record before it tells the driver
- *    of the same change, so the feed is ahead of the kernel. A record may be
- *    about a port that the kernel does not have yet, or say that a port is gone
- *    that the kernel still has. When the feed is read to its end, the records
- *    of every port that is there are read.
+ * 2. Feed and kernel are not in step. Most often a record comes first: it may
+ *    be about a port that the kernel does not have yet, or say that a port is
+ *    gone that the kernel still has. But the device does not queue. It writes
+ *    some records at a time, as far as there is room; beyond that it owes the
+ *    state of the ports. So a record may also come after its port.
  *
- * 3. The device does not queue. It has room for some records; beyond that it
- *    owes the state of the ports, and goes on when the reader has made room. So
- *    a feed that was full may have more records after it is read to its end.
- *    Fact 2 is then true only for ports that were there before the feed was
- *    opened: the snapshot was made after that. (One hole is known. An entry
- *    that is "early" then, see ledger.c, is not asked for again. If the entry's
- *    port was replaced meanwhile, and the kernel tells of it before the device
- *    has paid, the new port has the old port's blob until the device pays.)
+ * 3. A record says what was there when the record was made, or what the kernel
+ *    has not heard of yet. So a record that was made after the feed was opened
+ *    is true for a port that the kernel had before. A port that came later is
+ *    asked for by opening the feed again: then the port was there before.
  *
  * 4. A snapshot is complete. Opening the feed begins a snapshot, and an "end"
  *    record ends it; a port without a record has no descriptor. A second end
@@ -54,7 +50,7 @@
  *   bytes came               give each record to the ledger; count the changes
  *   read to its end          settle; if settling or the store fails, ask for a
  *                            new snapshot
- *   the host closed          settle: nothing more will come
+ *   the host closed          settle
  *   malformed, or an error   close; try again later, and later each time
  *   a port came, changed or  if the entry is about another port: read to the
  *   went                     end; if the entry still is, ask for a new snapshot
@@ -206,19 +202,13 @@ static void open_feed(Controller *c)
 }
 
 /*
- * The feed is read to its end, for now. If the device had to wait for us, owed
- * records are still to come; a new snapshot makes sure.
+ * The feed is read to its end, for now. Ports that came after the feed was
+ * opened need a new snapshot, when this snapshot is at its end.
  */
 static void feed_at_end(Controller *c)
 {
-    bool behind = feed_is_behind(&c->feed);
-    bool settled = ledger_settle(&c->ledger, behind);
-
-    if (!settled && c->ledger.ended) {
+    if (!ledger_settle(&c->ledger) && c->ledger.ended) {
         feed_ask_again(&c->feed);
-    }
-    if (c->ledger.ended || !behind) {
-        feed_caught_up(&c->feed);
     }
     if (c->ledger.ended && c->ledger.missed) {
         feed_retry(&c->feed);

@@ -146,7 +146,6 @@ bool feed_open(Feed *feed)
     feed->last_failure[0] = '\0';
     feed->opened_at = now_ms();
     feed->complaints = 0;
-    feed->reads = 0;
     records_reset(&feed->records);
     return true;
 }
@@ -185,7 +184,6 @@ FeedNews feed_read(Feed *feed)
         return FEED_HOST_CLOSED;
     }
     set_host_closed(feed, false);
-    feed->reads++;
     feed->bytes = buffer;
     feed->length = got;
     return FEED_BYTES;

@@ -13,11 +13,7 @@
 #include "records.h"
 #include "util.h"
 
-/*
- * The most reads on the way to the end of a feed, which may have no end. The
- * device has room for twice as many pieces. After more reads than this, the
- * device may have more pieces to come.
- */
+/* The most reads on the way to the end of a feed, which may have no end */
 #define FEED_READS_MAX      64
 
 typedef struct Feed {
@@ -33,7 +29,6 @@ typedef struct Feed {
     bool paused;                /* not read until retry_at */
     int changes;                /* how many changes are still allowed */
     int64_t changes_at;         /* when changes was set */
-    unsigned int reads;         /* since the feed was read to its end */
     unsigned int complaints;    /* since the feed was opened */
     char last_failure[256];     /* the last message about a failure to open */
     const uint8_t *bytes;       /* read, and not yet taken by feed_next() */
@@ -111,23 +106,6 @@ FeedNews feed_read(Feed *feed);
  * malformed record the feed is closed until later.
  */
 bool feed_next(Feed *feed, RecordType *type, Record *record);
-
-/**
- * feed_is_behind:
- *
- * Returns: whether the feed had so many bytes that the device may have had to
- * wait for us. Then the device may have more records than we can read yet.
- */
-static inline bool feed_is_behind(const Feed *feed)
-{
-    return feed->reads > FEED_READS_MAX;
-}
-
-/* All records have come that the device owed while the feed was behind. */
-static inline void feed_caught_up(Feed *feed)
-{
-    feed->reads = 0;
-}
 
 /**
  * feed_limit:

@@ -10,8 +10,8 @@
  *
  *   absent    there is no entry
  *   early     0 > 0    the kernel does not have its port yet
- *   due       0 > X    X will have the blob, unless an unread record says that
- *                      X is another port
+ *   due       0 > X    X will have the blob, unless another record says that X
+ *                      is another port
  *   settled   X > X    X has the blob: "lsvser" shows it, udev has been told
  *   moving    X > Y    a record gives Y the same blob; Y may be 0
  *
@@ -26,8 +26,7 @@
  *   record "gone"             -         absent    absent    absent+*  absent+*
  *   end, not confirmed        -         absent    absent    absent+   absent+
  *   end, the second in a row  -         0 > now   0 > now   -         -
- *   all is read               -         -         X > X +   -         Y > Y +
- *   all is read, behind       -         -         (1)       -         (1)
+ *   all is read (1)           -         -         X > X +   -         Y > Y +
  *   host closed               as "all is read"; no entry is confirmed any more
  *   opened                    -         -         0 > 0     -         X > X
  *   port came or changed (2)  -         0 > now   0 > now   (3)       (3) (4)
@@ -35,8 +34,9 @@
  *   +  udev is told, if the port is there
  *   *  X is remembered as gone: "now" is 0 as long as X is there
  *   -  nothing happens
- *   (1) as "all is read" if the port was there before the feed was opened, or
- *       if there is no port; else the entry stays, and a new snapshot is needed
+ *   (1) only if the port was there before the feed was opened, and the record
+ *       came after that; or if there is no port. Else the entry stays, and a
+ *       new snapshot is needed
  *   (2) an event of the kernel; if the entry is about the port that is there,
  *       nothing happens
  *   (3) if the entry is the same when all is read: absent, and a new snapshot
@@ -256,6 +256,7 @@ void ledger_opened(Ledger *ledger)
     for (i = 0; i < ledger->entries; i++) {
         /* The records that were still unread are lost */
         ledger->entry[i].next_instance = ledger->entry[i].instance;
+        ledger->entry[i].fresh = false;
     }
 }
 
@@ -285,7 +286,7 @@ static void learn(Ledger *ledger, const Record *record)
                 ledger->changes++;
                 entry->instance = 0;
             }
-            entry->confirmed = true;
+            entry->confirmed = entry->fresh = true;
             entry->next_instance = instance_now(ledger, record->id);
             return;
         }
@@ -340,12 +341,18 @@ void ledger_record(Ledger *ledger, RecordType type, const Record *record)
 }
 
 /*
- * The device makes a record before it tells the driver of a port. So with all
- * records read, the records of every port that is there are read. If the device
- * had to wait (@behind), this is sure only for a port that was there before the
- * feed was opened: its record was made after the opening.
+ * The device may tell the driver of a port before the record of the port is
+ * there. So a port that came after the feed was opened may be another port than
+ * the record is about. A record that was made after the opening is about a port
+ * that was there before, or about one that comes later.
  */
-bool ledger_settle(Ledger *ledger, bool behind)
+static bool is_sure(const Ledger *ledger, const LedgerEntry *entry)
+{
+    return !entry->next_instance ||
+           (entry->fresh && is_old(ledger, entry->id, entry->next_instance));
+}
+
+bool ledger_settle(Ledger *ledger)
 {
     bool all = true;
     size_t i = 0;
@@ -358,8 +365,7 @@ bool ledger_settle(Ledger *ledger, bool behind)
             i++;
             continue;
         }
-        if (behind && entry->next_instance &&
-            !is_old(ledger, entry->id, entry->next_instance)) {
+        if (!is_sure(ledger, entry)) {
             all = false;
             i++;
             continue;
@@ -381,7 +387,7 @@ bool ledger_settle(Ledger *ledger, bool behind)
 
 void ledger_closed(Ledger *ledger)
 {
-    ledger_settle(ledger, false);
+    ledger_settle(ledger);
     entries_doubt(ledger);
     ledger->ended = false;
 }

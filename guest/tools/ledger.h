@@ -41,6 +41,7 @@ typedef struct LedgerEffects {
 typedef struct LedgerEntry {
     uint32_t id;                /* of the port */
     bool confirmed;             /* since the snapshot began */
+    bool fresh;                 /* a record since the feed was opened */
     uint64_t instance;          /* which it belongs to (store.h) */
     uint64_t next_instance;     /* which it will belong to: all records read */
 } LedgerEntry;
@@ -105,15 +106,14 @@ void ledger_record(Ledger *ledger, RecordType type, const Record *record);
 
 /**
  * ledger_settle:
- * @behind: the device had to wait for the reader
  *
  * The feed is read to its end: each entry now belongs to the port that it is
- * about.
+ * about, if that is sure.
  *
- * Returns: false if that is not sure for some entries: the device may have more
- * records about their ports.
+ * Returns: false if it is not sure for some entry: the entry's port came after
+ * the feed was opened.
  */
-bool ledger_settle(Ledger *ledger, bool behind);
+bool ledger_settle(Ledger *ledger);
 
 /* The feed is read to its end, and the host has closed the feed. */
 void ledger_closed(Ledger *ledger);
