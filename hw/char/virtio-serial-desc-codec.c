@@ -66,6 +66,8 @@ enum {
 #define STRING_MAX_UNITS    126
 #define REPLACEMENT_CHAR    0xfffd
 
+#define PROP_NAME(prop) (virtio_serial_desc_prop_info[prop].name)
+
 const VirtIOSerialDescPropInfo
 virtio_serial_desc_prop_info[VIRTIO_SERIAL_DESC_NPROPS] = {
     [VIRTIO_SERIAL_DESC_IDS] = {
@@ -182,8 +184,8 @@ codec_fail(VirtIOSerialDescError *err, const char *fmt, ...)
  * unprintable characters are escaped, and a long value is cut.
  */
 static bool PRINTF(4, 5)
-codec_refuse(VirtIOSerialDescError *err, VirtIOSerialDescProp prop,
-             const char *value, const char *fmt, ...)
+codec_refuse(VirtIOSerialDescError *err, const char *prop, const char *value,
+             const char *fmt, ...)
 {
     char shown[128], why[200];
     size_t used = 0;
@@ -214,8 +216,7 @@ codec_refuse(VirtIOSerialDescError *err, VirtIOSerialDescProp prop,
     va_start(ap, fmt);
     vsnprintf(why, sizeof(why), fmt, ap);
     va_end(ap);
-    return codec_fail(err, "%s='%s': %s",
-                      virtio_serial_desc_prop_info[prop].name, shown, why);
+    return codec_fail(err, "%s='%s': %s", prop, shown, why);
 }
 
 /* ------------------------------------------------------------------ */
@@ -235,16 +236,26 @@ bool virtio_serial_desc_props_check(const VirtIOSerialDescProps *props,
             continue;
         }
         if (file) {
-            return codec_refuse(err, VIRTIO_SERIAL_DESC_FILE, file,
+            return codec_refuse(err, PROP_NAME(VIRTIO_SERIAL_DESC_FILE), file,
                                 "a file is the whole descriptor and excludes "
                                 "'%s'", info->name);
         }
         if (!props->value[VIRTIO_SERIAL_DESC_IDS]) {
-            return codec_refuse(err, i, value,
-                                "needs 'desc' beside it, as in desc=1209:0001");
+            return codec_refuse(err, info->name, value,
+                                "needs 'desc' beside it, as in desc=1209:0001, "
+                                "or a name as in name=usb:1209:0001");
         }
     }
     return true;
+}
+
+/* Returns the value of a hex digit, -1 if @c is none */
+static int codec_hex_digit(char c)
+{
+    static const char hex[] = "0123456789abcdef0123456789ABCDEF";
+    const char *digit = c ? strchr(hex, c) : NULL;
+
+    return digit ? (digit - hex) & 0xf : -1;
 }
 
 /*
@@ -260,13 +271,12 @@ static int codec_parse_hex(const char *value, int digits, int max,
     for (n = 0; n < max; n++) {
         dest[n] = 0;
         for (i = 0; i < digits; i++, value++) {
-            static const char hex[] = "0123456789abcdef0123456789ABCDEF";
-            const char *digit = *value ? strchr(hex, *value) : NULL;
+            int digit = codec_hex_digit(*value);
 
-            if (!digit) {
+            if (digit < 0) {
                 return 0;
             }
-            dest[n] = dest[n] << 4 | ((digit - hex) & 0xf);
+            dest[n] = dest[n] << 4 | digit;
         }
         if (*value == '\0') {
             return n + 1;
@@ -278,11 +288,16 @@ static int codec_parse_hex(const char *value, int digits, int max,
     return 0;
 }
 
-/* Put @value as a string descriptor at @dest; returns its end, NULL if bad */
-static uint8_t *codec_put_string(uint8_t *dest, VirtIOSerialDescProp prop,
-                                 const char *value, VirtIOSerialDescError *err)
+/*
+ * Put @text, which is @value from some byte on, as a string descriptor at
+ * @dest; returns its end, NULL if bad. @what is before the reason, in the
+ * message about @prop.
+ */
+static uint8_t *codec_put_string(uint8_t *dest, const char *prop,
+                                 const char *value, const char *text,
+                                 const char *what, VirtIOSerialDescError *err)
 {
-    const char *s = value;
+    const char *s = text;
     unsigned int units = 0;
 
     while (*s) {
@@ -290,8 +305,8 @@ static uint8_t *codec_put_string(uint8_t *dest, VirtIOSerialDescProp prop,
         int32_t c = virtio_serial_desc_utf8_next(&s);
 
         if (c < 0) {
-            codec_refuse(err, prop, value, "invalid UTF-8 at byte %zu; "
-                         "expected 1 to %d UTF-16 units, in UTF-8", at,
+            codec_refuse(err, prop, value, "%sinvalid UTF-8 at byte %zu; "
+                         "expected 1 to %d UTF-16 units, in UTF-8", what, at,
                          STRING_MAX_UNITS);
             return NULL;
         }
@@ -308,8 +323,8 @@ static uint8_t *codec_put_string(uint8_t *dest, VirtIOSerialDescProp prop,
         }
     }
     if (units == 0 || units > STRING_MAX_UNITS) {
-        codec_refuse(err, prop, value, "%u UTF-16 units long; expected 1 to "
-                     "%d, in UTF-8", units, STRING_MAX_UNITS);
+        codec_refuse(err, prop, value, "%s%u UTF-16 units long; expected 1 to "
+                     "%d, in UTF-8", what, units, STRING_MAX_UNITS);
         return NULL;
     }
     dest[0] = 2 + 2 * units;
@@ -427,18 +442,18 @@ size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
     VirtIOSerialDescProp i;
 
     if (codec_parse_hex(ids_value, 4, 3, ids) < 2) {
-        codec_refuse(err, VIRTIO_SERIAL_DESC_IDS, ids_value, "expected "
-                     "VVVV:PPPP or VVVV:PPPP:RRRR, four hex digits each, as in "
-                     "1209:0001");
+        codec_refuse(err, PROP_NAME(VIRTIO_SERIAL_DESC_IDS), ids_value,
+                     "expected VVVV:PPPP or VVVV:PPPP:RRRR, four hex digits "
+                     "each, as in 1209:0001");
         return 0;
     }
     if (class_value && strcmp(class_value, "cdc-acm") == 0) {
         cdc_acm = true;
     } else if (class_value && strcmp(class_value, "vendor") != 0 &&
                codec_parse_hex(class_value, 2, 3, class) == 0) {
-        codec_refuse(err, VIRTIO_SERIAL_DESC_CLASS, class_value, "expected "
-                     "CC, CC:SS or CC:SS:PP, two hex digits each, or vendor, "
-                     "or cdc-acm");
+        codec_refuse(err, PROP_NAME(VIRTIO_SERIAL_DESC_CLASS), class_value,
+                     "expected CC, CC:SS or CC:SS:PP, two hex digits each, or "
+                     "vendor, or cdc-acm");
         return 0;
     }
     for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
@@ -464,13 +479,76 @@ size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
     p = put_le16(p, LANGID_ENGLISH_US);
     for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
         if (str[i]) {
-            p = codec_put_string(p, i, props->value[i], err);
+            p = codec_put_string(p, PROP_NAME(i), props->value[i],
+                                 props->value[i], "", err);
             if (!p) {
                 return 0;
             }
         }
     }
     return p - blob;
+}
+
+/* ------------------------------------------------------------------ */
+/* Name to properties */
+
+bool virtio_serial_desc_name_describes(const char *name)
+{
+    return strncmp(name, "usb:", 4) == 0 &&
+           (name[4] == 'v' || codec_hex_digit(name[4]) >= 0);
+}
+
+/*
+ * Does @name begin with @form, where a '?' of @form is any hex digit, and is
+ * that all of @name or @before_serial next? Puts the digits into @digits.
+ * Returns the rest of @name, NULL if not.
+ */
+static const char *codec_parse_form(const char *name, const char *form,
+                                    char before_serial, char *digits)
+{
+    for (; *form; form++, name++) {
+        if (*form == '?' ? codec_hex_digit(*name) < 0 : *name != *form) {
+            return NULL;
+        }
+        if (*form == '?') {
+            *digits++ = *name;
+        }
+    }
+    return *name == '\0' || *name == before_serial ? name : NULL;
+}
+
+bool virtio_serial_desc_parse_name(const char *name,
+                                   VirtIOSerialDescNamed *named,
+                                   VirtIOSerialDescError *err)
+{
+    uint8_t string[2 + 2 * STRING_MAX_UNITS];
+    const char *rest;
+    char d[18];
+
+    *named = (VirtIOSerialDescNamed) { .serial = NULL };
+    rest = codec_parse_form(name, "usb:????:????", ':', d);
+    if (rest) {
+        sprintf(named->ids, "%.4s:%.4s", d, d + 4);
+    } else {
+        /* What virtio_serial_desc_name() makes of a built blob */
+        rest = codec_parse_form(name, "usb:v????p????d????dc00dsc00dp00"
+                                "ic??isc??ip??in00", '#', d);
+        if (!rest) {
+            return codec_refuse(err, "name", name, "expected usb:VVVV:PPPP or "
+                                "usb:VVVV:PPPP:SERIAL, as in usb:1209:0001:A1, "
+                                "or a name that QEMU derives from desc; the "
+                                "controller's port-descriptors=off lets it be "
+                                "any name");
+        }
+        sprintf(named->ids, "%.4s:%.4s:%.4s", d, d + 4, d + 8);
+        sprintf(named->class, "%.2s:%.2s:%.2s", d + 12, d + 14, d + 16);
+    }
+    if (*rest == '\0') {
+        return true;
+    }
+    named->serial = rest + 1;
+    return codec_put_string(string, "name", name, named->serial,
+                            "serial number: ", err);
 }
 
 /* ------------------------------------------------------------------ */

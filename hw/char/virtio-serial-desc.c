@@ -99,6 +99,58 @@ static void desc_free_props(VirtIOSerialDesc *desc)
     desc->props = NULL;
 }
 
+static void desc_set_unless_given(VirtIOSerialDescProps *props,
+                                  VirtIOSerialDescProp prop, const char *value)
+{
+    if (!props->value[prop] && value && *value) {
+        props->value[prop] = g_strdup(value);
+    }
+}
+
+/*
+ * If the name that the user gave @port is a descriptor, set the properties that
+ * it stands for; a property that the user gave as well is kept. Where the
+ * controller does not offer descriptors, guests have the names that they always
+ * had. Returns: false if the name is refused; nothing has changed then.
+ */
+static bool desc_props_from_name(VirtIOSerialPort *port, bool *is_desc,
+                                 Error **errp)
+{
+    VirtIOSerialDescProps *props = port->desc.props;
+    VirtIOSerialDescNamed named;
+    VirtIOSerialDescError err;
+
+    *is_desc = false;
+    if (!port->name || !virtio_serial_desc_name_describes(port->name) ||
+        (props && (props->value[VIRTIO_SERIAL_DESC_IDS] ||
+                   props->value[VIRTIO_SERIAL_DESC_FILE]))) {
+        return true;
+    }
+    if (!virtio_has_feature(port->vser->host_features,
+                            VIRTIO_CONSOLE_F_PORT_DESC)) {
+        if (props) {
+            g_autofree char *shown = g_strescape(port->name, NULL);
+
+            error_setg(errp, "name='%s': no descriptor where the controller "
+                       "has port-descriptors=off; expected 'desc' beside it, "
+                       "or port-descriptors=on", shown);
+        }
+        return !props;
+    }
+    if (!virtio_serial_desc_parse_name(port->name, &named, &err)) {
+        error_setg(errp, "%s", err.text);
+        return false;
+    }
+    if (!props) {
+        props = port->desc.props = g_new0(VirtIOSerialDescProps, 1);
+    }
+    desc_set_unless_given(props, VIRTIO_SERIAL_DESC_IDS, named.ids);
+    desc_set_unless_given(props, VIRTIO_SERIAL_DESC_CLASS, named.class);
+    desc_set_unless_given(props, VIRTIO_SERIAL_DESC_SERIAL, named.serial);
+    *is_desc = true;
+    return true;
+}
+
 /*
  * Derive @port's name from its descriptor; @reserved and others' names are
  * taken
@@ -138,7 +190,11 @@ bool virtio_serial_desc_realize(VirtIOSerialPort *port, Error **errp)
     VirtIOSerialDesc *desc = &port->desc;
     VirtIOSerialDescError err;
     const char *file;
+    bool name_is_desc;
 
+    if (!desc_props_from_name(port, &name_is_desc, errp)) {
+        return false;
+    }
     if (desc->props) {
         if (!virtio_serial_desc_props_check(desc->props, &err)) {
             error_setg(errp, "%s", err.text);
@@ -154,7 +210,7 @@ bool virtio_serial_desc_realize(VirtIOSerialPort *port, Error **errp)
         desc_free_props(desc);
     }
 
-    if (port->name) {
+    if (port->name && !name_is_desc) {
         desc_make_way(port->name);
     } else if (desc->blob) {
         desc_derive_name(port, NULL);
@@ -335,6 +391,9 @@ void virtio_serial_desc_class_init(ObjectClass *klass)
                                   (void *)info);
         object_class_property_set_description(klass, info->name, info->help);
     }
+    object_class_property_set_description(klass, "name", "the port's name for "
+        "the guest; usb:VVVV:PPPP[:SERIAL] is desc=VVVV:PPPP"
+        "[,desc-serial=SERIAL]");
     object_class_property_add(klass, "desc-blob", "string", desc_get_blob, NULL,
                               desc_release_blob, NULL);
     object_class_property_set_description(klass, "desc-blob", "the whole "

@@ -281,10 +281,14 @@ static ssize_t virtserialdesc_have_data(VirtIOSerialPort *port,
     return iov_size(iov, niov);
 }
 
-/* Called before the port makes a descriptor, for which it may read a file */
+/*
+ * Called before the port makes a descriptor, for which it may read a file, or
+ * which its name may be
+ */
 static void virtserialdesc_device_realize(DeviceState *dev, Error **errp)
 {
-    VirtIOSerialDescProps *props = VIRTIO_SERIAL_PORT(dev)->desc.props;
+    VirtIOSerialPort *port = VIRTIO_SERIAL_PORT(dev);
+    VirtIOSerialDescProps *props = port->desc.props;
     int i;
 
     for (i = 0; props && i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
@@ -296,6 +300,12 @@ static void virtserialdesc_device_realize(DeviceState *dev, Error **errp)
             return;
         }
     }
+    if (port->name) {
+        error_setg(errp, "name='%s': guests find a virtserialdesc by the name "
+                   VIRTSERIALDESC_NAME_PREFIX "K that it gets; expected "
+                   "no name", port->name);
+        return;
+    }
     VIRTSERIALDESC_GET_CLASS(dev)->parent_realize(dev, errp);
 }
 
@@ -305,12 +315,6 @@ static void virtserialdesc_realize(DeviceState *dev, Error **errp)
     VirtSerialDesc *vsd = VIRTSERIALDESC(dev);
     unsigned int number = 0;
 
-    if (port->name) {
-        error_setg(errp, "name='%s': guests find a virtserialdesc by the name "
-                   VIRTSERIALDESC_NAME_PREFIX "K that it gets; expected "
-                   "no name", port->name);
-        return;
-    }
     if (port->id == 0) {
         error_setg(errp, "nr=0: port 0 is for a virtconsole; expected another "
                    "number, or none for the lowest that is free");

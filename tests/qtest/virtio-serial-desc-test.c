@@ -414,7 +414,10 @@ static void test_terminal(void *obj, void *arg, QGuestAllocator *alloc)
     vser_unplug(drv->qts, 1);
 }
 
-/* The name that the user gave is the port's, whichever port comes first */
+/*
+ * The name that the user gave is the port's, whichever port comes first. Here
+ * desc= or the controller says that the name is not a descriptor itself.
+ */
 static void test_given_name(void *obj, void *arg, QGuestAllocator *alloc)
 {
     assert_property(1, "name", NAME("A#1"));
@@ -438,13 +441,13 @@ static void test_qom(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
- * Check that device_add of port 1 fails. The message has the property and its
- * value, and nothing is left of the port.
+ * Check that device_add of port 1 fails, with @properties and one more. The
+ * message has that one and its value, and nothing is left of the port.
  */
-static void refuse(QVSerDriver *drv, const char *desc, const char *property,
-                   const char *value)
+static void refuse_beside(QVSerDriver *drv, QDict *properties,
+                          const char *property, const char *value)
 {
-    QDict *args = qdict_new();
+    QDict *args = properties;
     QDict *error;
     const char *message;
     /* A message shows only the start of a long value */
@@ -454,9 +457,6 @@ static void refuse(QVSerDriver *drv, const char *desc, const char *property,
     qdict_put_str(args, "bus", "vser0.0");
     qdict_put_str(args, "id", "port1");
     qdict_put_int(args, "nr", 1);
-    if (desc) {
-        qdict_put_str(args, "desc", desc);
-    }
     qdict_put_str(args, property, value);
     error = qtest_qmp_assert_failure_ref(drv->qts, "{ 'execute': 'device_add',"
                                          " 'arguments': %p }", args);
@@ -472,6 +472,18 @@ static void refuse(QVSerDriver *drv, const char *desc, const char *property,
     vser_expect_add(drv, 1);
     vser_unplug(drv->qts, 1);
     vser_expect_remove(drv, 1);
+}
+
+/* The same with @desc beside it, unless that is NULL */
+static void refuse(QVSerDriver *drv, const char *desc, const char *property,
+                   const char *value)
+{
+    QDict *args = qdict_new();
+
+    if (desc) {
+        qdict_put_str(args, "desc", desc);
+    }
+    refuse_beside(drv, args, property, value);
 }
 
 #define UNITS_126 \
@@ -519,6 +531,254 @@ static void test_bad_properties(void *obj, void *arg, QGuestAllocator *alloc)
         refuse(drv, bad[i].desc, bad[i].property, bad[i].value);
     }
     vser_expect_nothing(drv);
+}
+
+/*
+ * Names that are descriptors
+ */
+
+/* All of a port that a name made, @arg or not, with serial number "A" */
+static void test_named(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = new_driver(obj, alloc);
+    g_autoptr(GBytes) blob = vser_make_blob("A");
+    g_autofree char *encoded = g_base64_encode(g_bytes_get_data(blob, NULL),
+                                               g_bytes_get_size(blob));
+
+    if (arg) {
+        vser_plug(drv->qts, 1, "name", arg, NULL);
+    }
+    assert_property(1, "name", NAME("A"));
+    assert_property(1, "desc", "1209:0001:0100");
+    assert_property(1, "desc-serial", "A");
+    assert_property(1, "desc-class", "ff:00:00");
+    assert_property(1, "desc-blob", encoded);
+    vser_restart(drv, 4, LARGE);
+    vser_expect_only_port(drv, &vser_described, 1, "A");
+    if (arg) {
+        vser_unplug(drv->qts, 1);
+        vser_expect_remove(drv, 1);
+        vser_plug(drv->qts, 1, "name", arg, NULL);
+        vser_expect_add(drv, 1);
+        vser_port_ready(drv, 1);
+        vser_expect_described(drv, 1, "A");
+        vser_unplug(drv->qts, 1);
+        vser_expect_remove(drv, 1);
+        vser_expect_nothing(drv);
+    }
+}
+
+/* Without a serial number; and a console */
+static void test_named_console(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autofree char *name = NULL, *serial = NULL;
+    QTestState *qts = global_qtest;
+
+    qtest_qmp_device_add(qts, "virtconsole", "port5",
+                         "{ 'bus': 'vser0.0', 'name': 'usb:1209:0001' }");
+    name = get_property(5, "name");
+    serial = get_property(5, "desc-serial");
+    g_assert_cmpstr(name, ==,
+                    "usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00");
+    g_assert_cmpstr(serial, ==, "");
+    vser_unplug(qts, 5);
+}
+
+/* The long form says everything that desc= and desc-class= can say */
+static void test_named_long(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    QTestState *qts = global_qtest;
+    g_autofree char *by_desc = NULL, *name = NULL;
+
+    vser_plug(qts, 1, "desc", "abcd:ef01:0234", "desc-class", "0a:0b:0c",
+              "desc-serial", "A", NULL);
+    by_desc = get_property(1, "desc-blob");
+    name = get_property(1, "name");
+    vser_unplug(qts, 1);
+    vser_plug(qts, 1, "name", name, NULL);
+    assert_property(1, "name", name);
+    assert_property(1, "desc-blob", by_desc);
+    vser_unplug(qts, 1);
+}
+
+/* Every other name is what it was, and stands for nothing */
+static void test_named_not(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 4, LARGE);
+    static const char *const names[] = {
+        "usb:", "usb:x", "usb:g209:0001", "usb:V1209p0001", "usb: 1209:0001",
+        "usb", "usb-1209:0001", "USB:1209:0001", "x.usb:1209:0001",
+        "1209:0001", "org.qemu.guest_agent.0",
+    };
+    int i;
+
+    vser_device_ready(drv);
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        vser_plug(drv->qts, 1, "name", names[i], NULL);
+        assert_property(1, "name", names[i]);
+        assert_property(1, "desc-blob", "");
+        vser_expect_add(drv, 1);
+        vser_port_ready(drv, 1);
+        vser_expect_name(drv, 1, names[i]);
+        vser_unplug(drv->qts, 1);
+        vser_expect_remove(drv, 1);
+    }
+    vser_expect_nothing(drv);
+}
+
+static void test_named_bad(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 2, LARGE);
+    static const char *const names[] = {
+        "usb:1", "usb:audio", "usb:v", "usb:1209", "usb:1209:1",
+        "usb:1209:00010", "usb:1209:0001#A", "usb:1209:0001:",
+        "usb:v1209p0001", "usb:v1209p0001d*dc*dsc*dp*ic*isc*ip*in*",
+        "usb:v1209p0001d0100dcEFdsc02dp01icFFisc00ip00in00",
+        "usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in01",
+        NAME(""), SHORT_NAME(UNITS_126 "7"),
+    };
+    static const struct {
+        const char *property, *value;
+    } added[] = {
+        { "desc-product", UNITS_126 "7" },
+        { "desc-class", "usb" },
+        { "desc-serial", "" },
+    };
+    int i;
+
+    vser_device_ready(drv);
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        refuse(drv, NULL, "name", names[i]);
+    }
+    for (i = 0; i < ARRAY_SIZE(added); i++) {
+        QDict *args = qdict_new();
+
+        qdict_put_str(args, "name", SHORT_NAME("A"));
+        refuse_beside(drv, args, added[i].property, added[i].value);
+    }
+    vser_expect_nothing(drv);
+}
+
+/* The same name again is what the same desc= is again */
+static void test_named_taken(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    QTestState *qts = global_qtest;
+    uint32_t id;
+
+    vser_plug(qts, 1, "name", SHORT_NAME("A"), NULL);
+    vser_plug(qts, 2, "name", SHORT_NAME("A"), NULL);
+    vser_plug(qts, 3, "name", NAME("A"), NULL);
+    vser_plug_described(qts, 4, "A");
+    assert_property(1, "name", NAME("A"));
+    assert_property(2, "name", NAME("A#1"));
+    assert_property(3, "name", NAME("A#2"));
+    assert_property(4, "name", NAME("A#3"));
+    assert_property(3, "desc-serial", "A");
+
+    vser_unplug(qts, 2);
+    vser_plug(qts, 2, "name", SHORT_NAME("A"), NULL);
+    assert_property(2, "name", NAME("A#1"));
+    for (id = 1; id <= 4; id++) {
+        vser_unplug(qts, id);
+    }
+}
+
+/* desc= or desc-file= says what the descriptor is, and the name is a name */
+static void test_named_beside_desc(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    static const char *const names[] = {
+        SHORT_NAME("A"), NAME("A"), "usb:audio",
+    };
+    QTestState *qts = global_qtest;
+    g_autoptr(GBytes) blob = vser_make_blob("file");
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
+    int i;
+
+    g_assert_cmpint(write(fd, g_bytes_get_data(blob, NULL),
+                          g_bytes_get_size(blob)), ==,
+                    g_bytes_get_size(blob));
+    close(fd);
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        vser_plug(qts, 1, "name", names[i], "desc", "abcd:ef01",
+                  "desc-serial", "B", NULL);
+        assert_property(1, "name", names[i]);
+        assert_property(1, "desc", "abcd:ef01:0100");
+        assert_property(1, "desc-serial", "B");
+        vser_unplug(qts, 1);
+
+        vser_plug(qts, 1, "name", names[i], "desc-file", path, NULL);
+        assert_property(1, "name", names[i]);
+        assert_property(1, "desc-serial", "file");
+        vser_unplug(qts, 1);
+    }
+    g_unlink(path);
+}
+
+/* Properties add to the name, and replace what the name says */
+static void test_named_added(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    QTestState *qts = global_qtest;
+    g_autofree char *by_desc = NULL, *name = NULL;
+
+    vser_plug(qts, 1, "desc", "1209:0001:0203", "desc-serial", "B/C",
+              "desc-manufacturer", "M", "desc-product", "P",
+              "desc-interface", "I", "desc-class", "cdc-acm", NULL);
+    by_desc = get_property(1, "desc-blob");
+    name = get_property(1, "name");
+    vser_unplug(qts, 1);
+    vser_plug(qts, 1, "name",
+              "usb:v1209p0001d0203dc00dsc00dp00icFFisc00ip00in00#A",
+              "desc-serial", "B/C", "desc-manufacturer", "M",
+              "desc-product", "P", "desc-interface", "I",
+              "desc-class", "cdc-acm", NULL);
+    assert_property(1, "desc-blob", by_desc);
+    assert_property(1, "name", name);
+    vser_unplug(qts, 1);
+}
+
+/* Where the controller offers no descriptors, a name is as on stock QEMU */
+static void test_named_off(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_start(obj, alloc, &vser_plain, 4, LARGE);
+    static const char *const names[] = {
+        SHORT_NAME("A"), NAME("A"), "usb:audio", "usb:1209:1",
+    };
+    QDict *args = qdict_new();
+    QDict *error;
+    int i;
+
+    vser_device_ready(drv);
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        vser_plug(drv->qts, 1, "name", names[i], NULL);
+        assert_property(1, "name", names[i]);
+        assert_property(1, "desc-blob", "");
+        vser_expect_add(drv, 1);
+        vser_port_ready(drv, 1);
+        vser_expect_name(drv, 1, names[i]);
+        error = qtest_qmp_assert_failure_ref(drv->qts,
+            "{ 'execute': 'device_add', 'arguments': {"
+            " 'driver': 'virtserialport', 'bus': 'vser0.0', 'name': %s } }",
+            names[i]);
+        g_assert_nonnull(strstr(qdict_get_str(error, "desc"),
+                                "already exists by name"));
+        qobject_unref(error);
+        vser_unplug(drv->qts, 1);
+        vser_expect_remove(drv, 1);
+    }
+    /* The message does not say that the name would be a descriptor */
+    qdict_put_str(args, "desc-serial", "B");
+    refuse_beside(drv, args, "name", SHORT_NAME("A"));
+    vser_expect_nothing(drv);
+}
+
+static void test_named_old_machine(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    if (!arg) {
+        g_test_skip("this QEMU has no such machine type");
+        return;
+    }
+    test_named_off(obj, NULL, alloc);
 }
 
 /*
@@ -747,10 +1007,85 @@ static void test_migrate_refused(void *obj, void *arg, QGuestAllocator *alloc)
     if (arg) {
         vser_plug_described(to, 1, arg);
     } else {
-        vser_plug(to, 1, "name", NAME("A"), NULL);
+        vser_plug(to, 1, "name", "plain", NULL);
     }
     vser_expect_only_port(drv, &vser_described, 1, "A");
     vser_expect_refused(drv, to, log, "port1");
+}
+
+/* The guest can't tell a descriptor by name from one by desc=. @arg: a name */
+static void test_migrate_named(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 2, LARGE);
+    QTestState *to = vser_new_destination(NULL, NULL);
+    QTestState *back;
+
+    vser_plug(drv->qts, 1, "name", arg, NULL);
+    vser_plug_described(to, 1, "A");
+    vser_expect_only_port(drv, &vser_described, 1, "A");
+    g_assert_true(vser_migrate(drv, to));
+    vser_port_ready(drv, 1);
+    vser_expect_described(drv, 1, "A");
+
+    back = vser_new_destination(NULL, NULL);
+    vser_plug(back, 1, "name", arg, NULL);
+    g_assert_true(vser_migrate(drv, back));
+    vser_port_ready(drv, 1);
+    vser_expect_described(drv, 1, "A");
+    vser_expect_nothing(drv);
+    qtest_quit(to);
+    qtest_quit(back);
+}
+
+/* Another name is another descriptor */
+static void test_migrate_named_refused(void *obj, void *arg,
+                                       QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = start(obj, alloc, 2, LARGE);
+    g_autofree char *log = vser_temp_file();
+    QTestState *to = vser_new_destination(NULL, log);
+
+    vser_plug(drv->qts, 1, "name", SHORT_NAME("A"), NULL);
+    vser_plug(to, 1, "name", arg, NULL);
+    vser_expect_only_port(drv, &vser_described, 1, "A");
+    vser_expect_refused(drv, to, log, "port1");
+}
+
+/*
+ * A guest of stock QEMU, with such a name, goes on: @arg is what says that our
+ * controller does not offer descriptors
+ */
+static void test_migrate_stock_named(void *obj, void *arg,
+                                     QGuestAllocator *alloc)
+{
+    static const char *const names[] = { SHORT_NAME("A"), "usb:audio" };
+    int i;
+
+    if (vser_skip_without(STOCK_SRC)) {
+        return;
+    }
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        const char *machine = arg ? "" : OLD_MACHINE;
+        g_autofree char *args = g_strdup_printf("%s %s",
+            qos_get_current_command_line(), machine);
+        g_autofree char *to_args = g_strdup_printf("%s -incoming defer %s",
+            args, (const char *)arg ?: "");
+        QTestState *from = vser_start_qemu(STOCK_SRC, args);
+        QTestState *to = vser_start_qemu(NULL, to_args);
+        QVirtioSerial *serial = qos_allocate_objects(from, &alloc);
+        g_autoptr(QVSerDriver) drv = qvser_new(from, serial->vdev, alloc);
+
+        vser_plug(from, 1, "name", names[i], NULL);
+        vser_plug(to, 1, "name", names[i], NULL);
+        vser_restart(drv, 2, LARGE);
+        vser_expect_only_port(drv, &vser_plain, 1, names[i]);
+        g_assert_true(vser_migrate(drv, to));
+        vser_port_ready(drv, 1);
+        vser_expect_name(drv, 1, names[i]);
+        vser_expect_nothing(drv);
+        qtest_quit(from);
+        qtest_quit(to);
+    }
 }
 
 /*
@@ -831,13 +1166,31 @@ static const VSerCase cases[] = {
       .legacy = true },
     { "name/taken", test_names },
     { "name/given", test_given_name,
-      .ports = DESCRIBED(1, "A")
-               " -device virtserialport,bus=vser0.0,nr=2,id=port2,name="
-               NAME("A") " " DESCRIBED(3, "A") },
+      .ports = DESCRIBED(1, "A") PORT(2, "desc=1209:0002,name=" NAME("A"))
+               DESCRIBED(3, "A") },
+    { "name/given-off", test_given_name,
+      .properties = "port-descriptors=off",
+      .ports = DESCRIBED(1, "A") PORT(2, "name=" NAME("A"))
+               DESCRIBED(3, "A") },
     { "name/small-buffers", test_small_buffers },
     { "properties/terminal", test_terminal },
     { "properties/qom", test_qom, .ports = DESCRIBED(1, "A") },
     { "properties/bad", test_bad_properties },
+    { "named/short", test_named,
+      .ports = PORT(1, "name=" SHORT_NAME("A")), .legacy = true },
+    { "named/long", test_named, .ports = PORT(1, "name=" NAME("A")) },
+    { "named/short-plugged", test_named, (void *)SHORT_NAME("A") },
+    { "named/long-plugged", test_named, (void *)NAME("A") },
+    { "named/long-class", test_named_long },
+    { "named/console", test_named_console },
+    { "named/not", test_named_not },
+    { "named/bad", test_named_bad },
+    { "named/taken", test_named_taken },
+    { "named/beside-desc", test_named_beside_desc },
+    { "named/added", test_named_added },
+    { "named/off", test_named_off, .properties = "port-descriptors=off" },
+    { "named/pc-i440fx-9.2", test_named_old_machine, (void *)"pc-i440fx-9.2",
+      .before = use_old_machine, .arch = "x86_64" },
     { "file/path", test_file },
     { "file/fdset", test_fdset },
     { "file/longest", test_longest },
@@ -847,6 +1200,16 @@ static const VSerCase cases[] = {
     { "migrate/midway", test_migrate_midway, .legacy = true },
     { "migrate/other-descriptor", test_migrate_refused, (void *)"B" },
     { "migrate/no-descriptor", test_migrate_refused },
+    { "migrate/named-short", test_migrate_named, (void *)SHORT_NAME("A") },
+    { "migrate/named-long", test_migrate_named, (void *)NAME("A") },
+    { "migrate/named-other", test_migrate_named_refused,
+      (void *)SHORT_NAME("B") },
+    { "migrate/named-plain", test_migrate_named_refused, (void *)"plain" },
+    { "migrate/from-stock/named-old", test_migrate_stock_named,
+      .arch = "x86_64" },
+    { "migrate/from-stock/named-off", test_migrate_stock_named,
+      (void *)"-global virtio-serial-device.port-descriptors=off",
+      .arch = "x86_64" },
     { "migrate/to-file", test_migrate_to_file },
     { "migrate/to-stock/negotiated", test_migrate_stock_refused,
       .arch = "x86_64" },

@@ -28,6 +28,9 @@
 #define NAME(serial) \
     "usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00#" serial
 
+/* The short form of the name that stands for such a port's descriptor */
+#define SHORT_NAME(serial)      "usb:1209:0001:" serial
+
 /* Such ports: the serial number is who they are */
 extern const VSerKind vser_described;
 

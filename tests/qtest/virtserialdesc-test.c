@@ -227,6 +227,13 @@ static void test_refused(void *obj, void *arg, QGuestAllocator *alloc)
         { "{ 'name': 'mine' }", "name='mine': guests find a virtserialdesc by "
           "the name org.qemu.virtio-serial-desc.K that it gets; expected no "
           "name" },
+        /* The name is refused, descriptor or not */
+        { "{ 'name': 'usb:1209:0001' }", "name='usb:1209:0001': guests find a "
+          "virtserialdesc by the name org.qemu.virtio-serial-desc.K that it "
+          "gets; expected no name" },
+        { "{ 'name': 'usb:1209:1' }", "name='usb:1209:1': guests find a "
+          "virtserialdesc by the name org.qemu.virtio-serial-desc.K that it "
+          "gets; expected no name" },
         { "{ 'desc': '1209:0001' }", "desc='1209:0001'" NO_DESC },
         /* The property is refused; its value is not looked at */
         { "{ 'desc': '1209:1' }", "desc='1209:1'" NO_DESC },

@@ -590,7 +590,12 @@ static void test_refuse_messages_fit(void)
     for (byte = 1; byte < 256; byte++) {
         for (length = 1; length <= 160; length++) {
             g_autofree char *text = g_strnfill(length, byte);
+            g_autofree char *name = g_strconcat("usb:1", text, NULL);
+            VirtIOSerialDescError name_err;
             int prop;
+
+            g_assert_false(oracle_verify_name(name, &name_err));
+            g_assert_true(g_str_has_suffix(name_err.text, "be any name"));
 
             for (prop = IDS; prop <= CLASS; prop += CLASS - IDS) {
                 const char *value[NPROPS] = { [IDS] = "1209:0001" };
@@ -612,7 +617,8 @@ static void test_refuse_messages_fit(void)
 
 /* ------------------------------------------------------------------ */
 
-#define NEEDS_IDS       "needs 'desc' beside it, as in desc=1209:0001"
+#define NEEDS_IDS       "needs 'desc' beside it, as in desc=1209:0001, or " \
+                        "a name as in name=usb:1209:0001"
 #define EXCLUDES(name)  "desc-file='/x': a file is the whole descriptor and " \
                         "excludes '" name "'"
 
@@ -1445,6 +1451,182 @@ static void test_name(gconstpointer opaque)
 
 /* ------------------------------------------------------------------ */
 
+#define LONG_NAME   "usb:vABCDpEF01d0203dc00dsc00dp00ic0Aisc0Bip0Cin00"
+#define LONG_IDS    "ABCD:EF01:0203"
+#define LONG_CLASS  "0A:0B:0C"
+
+typedef struct NamedCase {
+    const char *name;
+    const char *text;
+    const char *ids;        /* NULL: it is a name like any other */
+    const char *class;
+    const char *serial;     /* NULL: not said */
+} NamedCase;
+
+static const NamedCase named_cases[] = {
+    { "short", "usb:1209:0001", "1209:0001", "" },
+    { "short-upper", "usb:ABCD:EF09", "ABCD:EF09", "" },
+    { "short-lower", "usb:abcd:ef09", "abcd:ef09", "" },
+    { "short-zero", "usb:0000:0000", "0000:0000", "" },
+    { "short-serial", "usb:1209:0001:A1", "1209:0001", "", "A1" },
+    /* Four digits more are no bcdDevice, as they are in desc= */
+    { "short-serial-of-digits", "usb:1209:0001:0203", "1209:0001", "",
+      "0203" },
+    { "short-serial-with-separators", "usb:1209:0001:A:B#C::", "1209:0001", "",
+      "A:B#C::" },
+    { "short-serial-above-ascii", "usb:1209:0001:" EURO ASTRAL, "1209:0001",
+      "", EURO ASTRAL },
+    { "short-serial-longest", "usb:1209:0001:" X126(EURO), "1209:0001", "",
+      X126(EURO) },
+    { "short-serial-control", "usb:1209:0001:\n", "1209:0001", "", "\n" },
+    { "long", LONG_NAME, LONG_IDS, LONG_CLASS },
+    { "long-vendor", "usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00",
+      "1209:0001:0100", "FF:00:00" },
+    { "long-lower", "usb:vabcdpef01d0203dc00dsc00dp00icfaisc0bip0cin00",
+      "abcd:ef01:0203", "fa:0b:0c" },
+    { "long-serial", LONG_NAME "#A1", LONG_IDS, LONG_CLASS, "A1" },
+    /* The number that tells names apart is a part of the serial number then */
+    { "long-serial-number", LONG_NAME "#A1#2", LONG_IDS, LONG_CLASS, "A1#2" },
+    { "long-serial-hash", LONG_NAME "##", LONG_IDS, LONG_CLASS, "#" },
+
+    { "empty", "" },
+    { "usb", "usb" },
+    { "usb-colon", "usb:" },
+    { "usb-x", "usb:x" },
+    { "usb-g", "usb:g209:0001" },
+    { "usb-capital-v", "usb:V1209p0001" },
+    { "usb-space", "usb: 1209:0001" },
+    { "usb-colons", "usb::1209:0001" },
+    { "usb-above-ascii", "usb:\xef\xbc\x91" },
+    { "usb-capitals", "USB:1209:0001" },
+    { "usb-hyphen", "usb-1209:0001" },
+    { "usbip", "usbip:1209:0001" },
+    { "behind", "xusb:1209:0001" },
+    { "ids-alone", "1209:0001" },
+    { "agent", "org.qemu.guest_agent.0" },
+};
+
+static void test_named(gconstpointer opaque)
+{
+    const NamedCase *t = opaque;
+    VirtIOSerialDescNamed named;
+    VirtIOSerialDescError err;
+    bool describes = virtio_serial_desc_name_describes(t->text);
+
+    g_assert_cmpint(describes, ==, t->ids != NULL);
+    if (describes) {
+        g_assert_true(virtio_serial_desc_parse_name(t->text, &named, &err));
+        g_assert_cmpstr(named.ids, ==, t->ids);
+        g_assert_cmpstr(named.class, ==, t->class);
+        g_assert_cmpstr(named.serial, ==, t->serial);
+    }
+    g_assert_cmpint(oracle_verify_name(t->text, NULL), ==, describes);
+}
+
+/* A name that QEMU derives gives the blob that the name is derived from */
+static void test_named_again(void)
+{
+    static const char *const serials[] = { NULL, "A1", "1", EURO, "A#1" };
+    static const char *const classes[] = { "ff", "02:02:01", "0a:0b:0c" };
+    int i, j;
+
+    for (i = 0; i < G_N_ELEMENTS(serials); i++) {
+        for (j = 0; j < G_N_ELEMENTS(classes); j++) {
+            const char *value[NPROPS] = {
+                [IDS] = "1209:abcd:0203", [CLASS] = classes[j],
+                [SERIAL] = serials[i],
+            };
+            char name[VIRTIO_SERIAL_DESC_NAME_SIZE];
+            VirtIOSerialDescNamed named;
+            VirtIOSerialDescError err;
+            g_auto(Blob) first = build(value, &err);
+            g_auto(Blob) second = { NULL, 0 };
+
+            virtio_serial_desc_name(first.data, first.length, 0, name);
+            g_assert_true(virtio_serial_desc_parse_name(name, &named, &err));
+            value[IDS] = named.ids;
+            value[CLASS] = named.class;
+            value[SERIAL] = named.serial;
+            second = build(value, &err);
+            assert_same_bytes(second.data, second.length,
+                              first.data, first.length);
+        }
+    }
+}
+
+#define BAD_NAME(name, text) \
+    { name, text, "name='" text "': expected usb:VVVV:PPPP or " \
+      "usb:VVVV:PPPP:SERIAL, as in usb:1209:0001:A1, or a name that QEMU " \
+      "derives from desc; the controller's port-descriptors=off lets it be " \
+      "any name" }
+#define BAD_NAME_SERIAL(name, text, why) \
+    { name, text, "name='" text "': serial number: " why }
+
+typedef struct BadNamedCase {
+    const char *name;
+    const char *text;
+    const char *message;
+} BadNamedCase;
+
+static const BadNamedCase bad_named_cases[] = {
+    BAD_NAME("digit", "usb:1"),
+    BAD_NAME("letter", "usb:a"),
+    BAD_NAME("v", "usb:v"),
+    BAD_NAME("word", "usb:audio"),
+    BAD_NAME("word-v", "usb:video"),
+    BAD_NAME("vendor-alone", "usb:1209"),
+    BAD_NAME("no-product", "usb:1209:"),
+    BAD_NAME("vendor-short", "usb:209:0001"),
+    BAD_NAME("vendor-long", "usb:01209:0001"),
+    BAD_NAME("product-short", "usb:1209:1"),
+    BAD_NAME("product-long", "usb:1209:00010"),
+    BAD_NAME("product-cut-by-serial", "usb:1209:001:A1"),
+    BAD_NAME("prefix", "usb:0x1209:0x0001"),
+    BAD_NAME("not-hex", "usb:1209:000g"),
+    BAD_NAME("other-separator", "usb:1209.0001"),
+    BAD_NAME("other-separator-of-serial", "usb:1209:0001#A1"),
+    BAD_NAME("space-after", "usb:1209:0001 "),
+    BAD_NAME("fullwidth-digit", "usb:1209:000\xef\xbc\x91"),
+    BAD_NAME("long-short", "usb:v1209p0001"),
+    BAD_NAME("long-with-stars",
+             "usb:v1209p0001d*dc*dsc*dp*ic*isc*ip*in*"),
+    BAD_NAME("long-device-class",
+             "usb:v1209p0001d0100dcEFdsc00dp00icFFisc00ip00in00"),
+    BAD_NAME("long-device-subclass",
+             "usb:v1209p0001d0100dc00dsc02dp00icFFisc00ip00in00"),
+    BAD_NAME("long-device-protocol",
+             "usb:v1209p0001d0100dc00dsc00dp01icFFisc00ip00in00"),
+    BAD_NAME("long-interface-number",
+             "usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in01"),
+    BAD_NAME("long-cut",
+             "usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in0"),
+    BAD_NAME("long-more",
+             "usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in000"),
+    BAD_NAME("long-other-separator",
+             "usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00:A1"),
+    BAD_NAME("long-capitals",
+             "usb:v1209P0001d0100dc00dsc00dp00icFFisc00ip00in00"),
+    BAD_NAME_SERIAL("serial-empty", "usb:1209:0001:", TOO_LONG("0")),
+    BAD_NAME_SERIAL("long-serial-empty", LONG_NAME "#", TOO_LONG("0")),
+    { "serial-invalid", "usb:1209:0001:x\xff",
+      "name='usb:1209:0001:x\\xff': serial number: " INVALID("15") },
+    { "serial-127", "usb:1209:0001:" X126("s") "t",
+      "name='usb:1209:0001:" X62("s") X16("s") X16("s") "sssss...': "
+      "serial number: " TOO_LONG("127") },
+};
+
+static void test_bad_named(gconstpointer opaque)
+{
+    const BadNamedCase *t = opaque;
+    VirtIOSerialDescError err;
+
+    g_assert_true(virtio_serial_desc_name_describes(t->text));
+    g_assert_false(oracle_verify_name(t->text, &err));
+    g_assert_cmpstr(err.text, ==, t->message);
+}
+
+/* ------------------------------------------------------------------ */
+
 /*
  * tests/unit/fixtures: blobs of USB devices from outside this project, and
  * another program's description of them (see the README there).
@@ -1740,6 +1922,9 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-serial-desc/string/size", test_string_size);
     g_test_add_func("/virtio-serial-desc/string/sparse", test_string_sparse);
     ADD_CASES("name", name_cases, test_name);
+    ADD_CASES("named", named_cases, test_named);
+    ADD_CASES("named-bad", bad_named_cases, test_bad_named);
+    g_test_add_func("/virtio-serial-desc/named/again", test_named_again);
     add_fixtures();
 
     return g_test_run();

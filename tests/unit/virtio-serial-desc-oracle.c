@@ -429,3 +429,139 @@ bool oracle_verify(const uint8_t *blob, size_t length,
     g_array_free(o.pieces, true);
     return good;
 }
+
+/* Part @number of what a pattern found; NULL: it found no such part */
+static char *part(GMatchInfo *found, int number)
+{
+    g_autofree char *text = g_match_info_fetch(found, number);
+
+    return text && *text ? g_steal_pointer(&text) : NULL;
+}
+
+/* Between 1 and 126 UTF-16 units, in valid UTF-8? */
+static bool is_string(const char *text)
+{
+    g_autofree uint16_t *units = NULL;
+    glong count = 0;
+
+    if (g_utf8_validate(text, -1, NULL)) {
+        units = g_utf8_to_utf16(text, -1, NULL, &count, NULL);
+    }
+    return count >= 1 && count <= 126;
+}
+
+/*
+ * The codec walks a name once. The oracle has a pattern for each kind of name.
+ * Bytes, not characters: a serial number may be anything.
+ */
+static GMatchInfo *match(const char *pattern, const char *name)
+{
+    g_autoptr(GRegex) regex = g_regex_new(pattern, G_REGEX_RAW |
+        G_REGEX_DOTALL | G_REGEX_DOLLAR_ENDONLY, 0, NULL);
+    GMatchInfo *found;
+
+    g_assert_nonnull(regex);
+    g_regex_match(regex, name, 0, &found);
+    return found;
+}
+
+#define H2  "([0-9A-Fa-f]{2})"
+#define H4  "([0-9A-Fa-f]{4})"
+
+/* The values of properties that @name stands for; all NULL: it is refused */
+static void expect_of_name(const char *name, VirtIOSerialDescProps *props)
+{
+    GMatchInfo *parts = match("^usb:" H4 ":" H4 "(:(.*))?$", name);
+    g_autofree char *vendor = NULL, *product = NULL, *release = NULL;
+    g_autofree char *class = NULL, *subclass = NULL, *protocol = NULL;
+    g_autofree char *separator = NULL, *serial = NULL;
+    bool is_long = !g_match_info_matches(parts);
+
+    if (is_long) {
+        g_match_info_free(parts);
+        parts = match("^usb:v" H4 "p" H4 "d" H4 "dc00dsc00dp00"
+                      "ic" H2 "isc" H2 "ip" H2 "in00(#(.*))?$", name);
+    }
+    if (g_match_info_matches(parts)) {
+        vendor = part(parts, 1);
+        product = part(parts, 2);
+        release = is_long ? part(parts, 3) : NULL;
+        class = is_long ? part(parts, 4) : NULL;
+        subclass = is_long ? part(parts, 5) : NULL;
+        protocol = is_long ? part(parts, 6) : NULL;
+        separator = part(parts, is_long ? 7 : 3);
+        serial = part(parts, is_long ? 8 : 4);
+        if (!separator || (serial && is_string(serial))) {
+            props->value[VIRTIO_SERIAL_DESC_IDS] = g_strjoin(":", vendor,
+                product, release, NULL);
+            props->value[VIRTIO_SERIAL_DESC_SERIAL] = g_strdup(serial);
+            props->value[VIRTIO_SERIAL_DESC_CLASS] = !is_long ? NULL :
+                g_strjoin(":", class, subclass, protocol, NULL);
+        }
+    }
+    g_match_info_free(parts);
+}
+
+/* What the properties make, and the name of that; the caller frees both */
+static char *build_name(const VirtIOSerialDescProps *props, uint8_t **blob,
+                        size_t *length)
+{
+    char *name = g_malloc(VIRTIO_SERIAL_DESC_NAME_SIZE);
+    VirtIOSerialDescError err;
+
+    *blob = g_malloc(VIRTIO_SERIAL_DESC_BUILT_MAX);
+    *length = virtio_serial_desc_build(props, *blob, &err);
+    g_assert_cmpuint(*length, >, 0);
+    g_assert_true(oracle_verify(*blob, *length, NULL));
+    virtio_serial_desc_name(*blob, *length, 0, name);
+    return name;
+}
+
+bool oracle_verify_name(const char *name, VirtIOSerialDescError *err)
+{
+    VirtIOSerialDescProps expected = { { NULL } };
+    const char *const *value = (const char *const *)expected.value;
+    GMatchInfo *start = match("^usb:[0-9A-Fa-fv]", name);
+    bool describes = g_match_info_matches(start), good;
+    VirtIOSerialDescNamed named;
+    VirtIOSerialDescError own;
+    int i;
+
+    g_match_info_free(start);
+    g_assert(virtio_serial_desc_name_describes(name) == describes);
+    expect_of_name(name, &expected);
+
+    err = err ?: &own;
+    oracle_poison(err);
+    good = virtio_serial_desc_parse_name(name, &named, err);
+    g_assert(good == (value[VIRTIO_SERIAL_DESC_IDS] != NULL));
+    if (good) {
+        const char *class = *named.class ? named.class : NULL;
+        g_autofree uint8_t *blob = NULL, *again = NULL;
+        g_autofree char *derived = NULL, *fixed = NULL;
+        size_t length, again_length;
+
+        g_assert_true(describes);
+        g_assert_cmpstr(named.ids, ==, value[VIRTIO_SERIAL_DESC_IDS]);
+        g_assert_cmpstr(named.serial, ==, value[VIRTIO_SERIAL_DESC_SERIAL]);
+        g_assert_cmpstr(class, ==, value[VIRTIO_SERIAL_DESC_CLASS]);
+        derived = build_name(&expected, &blob, &length);
+
+        /* A derived name gives the same ids and class, and the same name */
+        for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
+            g_clear_pointer(&expected.value[i], g_free);
+        }
+        expect_of_name(derived, &expected);
+        g_assert_nonnull(value[VIRTIO_SERIAL_DESC_IDS]);
+        fixed = build_name(&expected, &again, &again_length);
+        g_assert_cmpstr(fixed, ==, derived);
+        g_assert_cmpint(memcmp(again, blob, 14), ==, 0);
+        g_assert_cmpint(memcmp(again + 18, blob + 18, 32), ==, 0);
+    } else {
+        oracle_check_error(err);
+    }
+    for (i = 0; i < VIRTIO_SERIAL_DESC_NPROPS; i++) {
+        g_free(expected.value[i]);
+    }
+    return good;
+}

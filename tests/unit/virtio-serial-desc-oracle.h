@@ -38,6 +38,19 @@ void oracle_check_error(const VirtIOSerialDescError *err);
 bool oracle_verify(const uint8_t *blob, size_t length,
                    VirtIOSerialDescError *err);
 
+/**
+ * oracle_verify_name:
+ * @name: any bytes
+ * @err: if not NULL, where to leave the codec's message
+ *
+ * Assert that the codec takes @name for what it is: a name like any other, a
+ * descriptor that it reads and can build, or one that it refuses with a fit
+ * message.
+ *
+ * Returns: whether the name is a descriptor that is accepted.
+ */
+bool oracle_verify_name(const char *name, VirtIOSerialDescError *err);
+
 /* The string with @index in a well-formed blob, to be freed; NULL if none */
 char *oracle_string(const uint8_t *blob, size_t length, uint8_t index);
 

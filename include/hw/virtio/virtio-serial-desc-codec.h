@@ -120,6 +120,41 @@ size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
                                 uint8_t *blob, VirtIOSerialDescError *err);
 
 /**
+ * virtio_serial_desc_name_describes:
+ * @name: the name that a user gave a port
+ *
+ * Some software can give a port a name and nothing else, so a name can be a
+ * descriptor. It begins with "usb:" and a hex digit or 'v' then.
+ *
+ * Returns: whether this is such a name. virtio_serial_desc_parse_name() may
+ * refuse it.
+ */
+bool virtio_serial_desc_name_describes(const char *name);
+
+/* What such a name says, as the properties say it */
+typedef struct VirtIOSerialDescNamed {
+    char ids[sizeof("VVVV:PPPP:RRRR")];     /* "desc" */
+    char class[sizeof("CC:SS:PP")];         /* "desc-class"; "": not said */
+    const char *serial;                     /* "desc-serial"; NULL: not said */
+} VirtIOSerialDescNamed;
+
+/**
+ * virtio_serial_desc_parse_name:
+ * @name: a name
+ * @named: filled on success; its serial number is the end of @name
+ * @err: filled on failure with the property, its value and what is accepted
+ *
+ * Read a name that is a descriptor: usb:VVVV:PPPP or usb:VVVV:PPPP:SERIAL, or
+ * what virtio_serial_desc_name() makes of a blob that properties made.
+ * virtio_serial_desc_build() accepts what this function finds.
+ *
+ * Returns: whether @name is a descriptor.
+ */
+bool virtio_serial_desc_parse_name(const char *name,
+                                   VirtIOSerialDescNamed *named,
+                                   VirtIOSerialDescError *err);
+
+/**
  * virtio_serial_desc_check:
  * @blob: bytes from anywhere
  * @length: how many

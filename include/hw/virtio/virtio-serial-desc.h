@@ -35,9 +35,10 @@ void virtio_serial_desc_class_init(ObjectClass *klass);
  * @port: its properties are set, it is not on its bus yet
  * @errp: names the property, its value and what is accepted
  *
- * Make the blob that the properties describe. If the port has a descriptor and
- * no name, derive its name. A name that the user gave stays. While the machine
- * is being made, another port with the same derived name gets another name.
+ * Make the blob that the properties describe, or the name if the name is a
+ * descriptor. If the port has a descriptor and no other name, derive its name.
+ * Any other name that the user gave stays. While the machine is being made,
+ * another port with the same derived name gets another name.
  *
  * Returns: false if a property is not accepted; nothing has changed then.
  */
