@@ -22,24 +22,26 @@
 /* ------------------------------------------------------------------ */
 /* One line for each port */
 
-/* "Acme Kernel stats": the names in hwdb, else the descriptor's strings */
+/* The descriptor's own string, else the name in hwdb, else nothing */
+static void print_name(const Port *port, uint8_t index, const char *database)
+{
+    char own[VIRTIO_SERIAL_DESC_STRING_SIZE];
+
+    port_string(port, index, own);
+    if (*own || database) {
+        putchar(' ');
+        text_print(stdout, *own ? own : database);
+    }
+}
+
+/* " Acme Kernel stats" */
 static void print_names(const Port *port)
 {
     const VirtIOSerialDescInfo *info = &port->info;
-    char own[VIRTIO_SERIAL_DESC_STRING_SIZE];
-    const char *name = names_vendor(info->idVendor);
 
-    port_string(port, info->iManufacturer, own);
-    if (name || *own) {
-        putchar(' ');
-        text_print(stdout, name ? name : own);
-    }
-    name = names_product(info->idVendor, info->idProduct);
-    port_string(port, info->iProduct, own);
-    if (name || *own) {
-        putchar(' ');
-        text_print(stdout, name ? name : own);
-    }
+    print_name(port, info->iManufacturer, names_vendor(info->idVendor));
+    print_name(port, info->iProduct,
+               names_product(info->idVendor, info->idProduct));
 }
 
 static void print_line(const Port *port)

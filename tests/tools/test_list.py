@@ -237,16 +237,21 @@ class List(ToolsTest):
         vendor = known['ID_VENDOR_FROM_DATABASE']
         model = known['ID_MODEL_FROM_DATABASE']
         self.port('vport0p1', make_blob(0x1d6b, 0x0104, 'mine', 'my own'))
-        self.port('vport0p2', make_blob(0x1d6b, 0xfff0, 'mine', 'my own'))
+        self.port('vport0p2', make_blob(0x1d6b, 0x0104))
+        self.port('vport0p3', make_blob(0x1d6b, 0x0104, name='my own'))
+        self.port('vport0p4', make_blob(0x1d6b, 0xfff0, 'mine'))
+        # The port's own strings say more than the database of numbers
         self.assertEqual(self.vser('list'),
-                         f'vport0p1: ID 1d6b:0104 {vendor} {model}\n'
-                         f'vport0p2: ID 1d6b:fff0 {vendor} my own\n')
+                         'vport0p1: ID 1d6b:0104 mine my own\n'
+                         f'vport0p2: ID 1d6b:0104 {vendor} {model}\n'
+                         f'vport0p3: ID 1d6b:0104 {vendor} my own\n'
+                         'vport0p4: ID 1d6b:fff0 mine\n')
         self.assertIn(f'  idProduct          0x0104 {model}\n',
                       self.vser('list', '-v'))
         ports = self.json()
-        self.assertEqual([p['vendorFromDatabase'] for p in ports], [vendor] * 2)
+        self.assertEqual([p['vendorFromDatabase'] for p in ports], [vendor] * 4)
         self.assertEqual([p['productFromDatabase'] for p in ports],
-                         [model, None])
+                         [model] * 3 + [None])
         self.assertEqual(ports[0]['product'], 'my own')
 
     def test_no_ports(self):
