@@ -18,8 +18,8 @@
 #include "libqos/virtio-serial.h"
 #include "virtio-serial-desc-utils.h"
 
-/* The oldest version of machine types that have descriptors, as in 10.0 */
-#define SINCE       "VIRTIO_SERIAL_DESC_SINCE"
+/* The newest version of machine types without descriptors, as in 9.2 */
+#define OFF         "VIRTIO_SERIAL_DESC_OFF"
 
 /*
  * Other QEMUs, with and without descriptors, in a list as PATH is one; and the
@@ -90,14 +90,14 @@ static bool turns_off(QDict *machine)
 /* On since a version, in all types that have a version */
 static void test_since(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    g_autofree char *since = g_strconcat("-", getenv(SINCE), NULL);
+    g_autofree char *off = g_strconcat("-", getenv(OFF), NULL);
     const QListEntry *entry;
     QDict *machines;
     unsigned int count[2] = { 0 };
 
-    if (!version_of(since)) {
-        g_test_skip("not known since which version types have descriptors: "
-                    "set " SINCE);
+    if (!version_of(off)) {
+        g_test_skip("not known up to which version types lack descriptors: "
+                    "set " OFF);
         return;
     }
     machines = query_machines(global_qtest);
@@ -109,7 +109,7 @@ static void test_since(void *obj, void *arg, QGuestAllocator *alloc)
         if (version) {
             g_test_message("%s", name);
             g_assert_cmpint(turns_off(machine), ==,
-                            version < version_of(since));
+                            version <= version_of(off));
             count[turns_off(machine)]++;
         }
     }
