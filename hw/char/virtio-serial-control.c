@@ -124,19 +124,58 @@ void virtio_serial_control_cleanup(VirtIOSerial *vser)
     g_free(vser->control.slots);
 }
 
+/* Is there a driver that takes control events? */
+static bool control_driver_runs(VirtIOSerial *vser)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(vser);
+
+    return (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) &&
+           virtio_vdev_has_feature(vdev, VIRTIO_CONSOLE_F_MULTIPORT);
+}
+
 void virtio_serial_control_go_on(VirtIOSerial *vser)
 {
     trace_virtio_serial_control_go_on(vser);
     replay_bh_schedule_event(vser->control.bh);
 }
 
+bool virtio_serial_control_runs(VirtIOSerial *vser)
+{
+    return VIRTIO_DEVICE(vser)->vm_running || vser->control.stopping;
+}
+
+bool virtio_serial_control_turn_is_over(VirtIOSerial *vser,
+                                        unsigned int messages,
+                                        unsigned int segments)
+{
+    if (vser->control.stopping) {
+        /* No CPU runs: what is in the queue is all */
+        return messages >= VIRTQUEUE_MAX_SIZE;
+    }
+    return messages >= VIRTIO_SERIAL_CONTROL_MESSAGES ||
+           segments >= VIRTIO_SERIAL_CONTROL_SEGMENTS;
+}
+
 void virtio_serial_control_set_running(VirtIOSerial *vser, bool running)
 {
-    /* virtio_serial_pipe_set_running() says why only then */
-    if (running && !vser->control.running) {
-        qemu_bh_schedule(vser->control.bh);
+    VirtIOSerialControl *control = &vser->control;
+    bool ran = control->running;
+
+    control->running = running;
+    if (running && !ran) {
+        /* virtio_serial_pipe_set_running() says why only then */
+        qemu_bh_schedule(control->bh);
+    } else if (!running && ran && control_driver_runs(vser) &&
+               replay_mode == REPLAY_MODE_NONE) {
+        /*
+         * The guest may go on in a QEMU that waits for a notification, and the
+         * driver has sent it already. Record/replay does not record that the
+         * user stops the machine; it has the bottom half.
+         */
+        control->stopping = true;
+        aio_bh_call(control->bh);
+        control->stopping = false;
     }
-    vser->control.running = running;
 }
 
 void virtio_serial_control_reset(VirtIOSerial *vser)
@@ -152,15 +191,6 @@ void virtio_serial_control_reset(VirtIOSerial *vser)
         };
     }
     QSIMPLEQ_INIT(&control->queue);
-}
-
-/* Is there a driver that takes control events? */
-static bool control_driver_runs(VirtIOSerial *vser)
-{
-    VirtIODevice *vdev = VIRTIO_DEVICE(vser);
-
-    return (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) &&
-           virtio_vdev_has_feature(vdev, VIRTIO_CONSOLE_F_MULTIPORT);
 }
 
 void virtio_serial_control_device_ready(VirtIOSerial *vser)
@@ -376,7 +406,8 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
     bool too_small = false;
 
     /* The memory of a stopped guest must not change; set_status() comes back */
-    if (!vdev->vm_running || !virtio_queue_ready(vser->c_ivq)) {
+    if (!virtio_serial_control_runs(vser) ||
+        !virtio_queue_ready(vser->c_ivq)) {
         return;
     }
     /*
@@ -394,7 +425,7 @@ void virtio_serial_control_pay(VirtIOSerial *vser)
         VirtQueueElement *elem;
         size_t len;
 
-        if (segments >= VIRTIO_SERIAL_CONTROL_SEGMENTS) {
+        if (virtio_serial_control_turn_is_over(vser, 0, segments)) {
             virtio_serial_control_go_on(vser);
             break;
         }

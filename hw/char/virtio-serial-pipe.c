@@ -395,8 +395,11 @@ void virtio_serial_pipe_discard(VirtIOSerialPort *port)
     /* Buffers may have come before the guest knew that it has to notify */
     pipe_set_notification(port, port->ovq, true);
     count += pipe_discard(port);
-    /* The driver adds faster than the device drops: go on in a later turn */
-    if (pipe_has_buffers(port, port->ovq)) {
+    /*
+     * The driver adds faster than the device drops: go on in a later turn. If
+     * the port goes, remove_port() does so.
+     */
+    if (port->bh && pipe_has_buffers(port, port->ovq)) {
         replay_bh_schedule_event(port->bh);
     }
     if (count) {

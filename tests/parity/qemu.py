@@ -123,11 +123,15 @@ class Qemu:
             raise Gone("QEMU has ended")
         return json.loads(line)
 
-    def qmp(self, command, **arguments):
-        """Run a QMP command. Returns its result, or {"error": ...}"""
+    def send(self, command, **arguments):
+        """Send a QMP command; nothing looks at its result"""
         self.next += 1
         request = {"execute": command, "arguments": arguments, "id": self.next}
         self.socket.sendall(json.dumps(request).encode())
+
+    def qmp(self, command, **arguments):
+        """Run a QMP command. Returns its result, or {"error": ...}"""
+        self.send(command, **arguments)
         if command in ("stop", "cont"):
             self.runs = command == "cont"
         while True:

@@ -671,9 +671,9 @@ static void test_stopped(void *obj, void *arg, QGuestAllocator *alloc)
  */
 
 /* Segments of a buffer, buffers that are a turn then, and a queue of them */
-#define COSTLY_SEGMENTS     256
-#define COSTLY_TURN         16
-#define COSTLY_QUEUE        (2 * COSTLY_TURN)
+#define COSTLY_SEGMENTS     1024
+#define COSTLY_TURN         4
+#define COSTLY_QUEUE        32
 
 static void write_le16(QVSerDriver *drv, uint64_t addr, uint16_t value)
 {
@@ -779,7 +779,7 @@ static void test_costly(void *obj, void *arg, QGuestAllocator *alloc)
     expect_taken(drv, 0, COSTLY_TURN);
     g_assert_false(qvirtqueue_get_buf(drv->qts, drv->c_ovq, NULL, NULL));
     qtest_qmp_assert_success(drv->qts, "{ 'execute': 'cont' }");
-    expect_taken(drv, COSTLY_TURN, COSTLY_TURN);
+    expect_taken(drv, COSTLY_TURN, COSTLY_QUEUE - COSTLY_TURN);
     vser_expect_identity(drv, kind, 1, "A");
     vser_expect_nothing(drv);
 
@@ -798,16 +798,29 @@ static void test_costly(void *obj, void *arg, QGuestAllocator *alloc)
     vser_unplug(drv->qts, 1);
 }
 
+/* The guest is stopped, and goes on at @to */
+static void migrate_stopped(QVSerDriver *drv, QTestState *to)
+{
+    QGuestAllocator *alloc;
+    QVirtioSerial *serial = qos_allocate_objects(to, &alloc);
+    g_autofree char *path = vser_temp_file();
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+
+    vser_migrate_out(drv->qts, uri);
+    g_assert_true(vser_migration_succeeded(drv->qts));
+    vser_migrate_in(to, uri);
+    g_assert_true(vser_migration_succeeded(to));
+    qtest_qmp_assert_success(to, "{ 'execute': 'cont' }");
+    vser_go_on(drv, to, serial, alloc);
+    g_unlink(path);
+}
+
 /* The same, if it runs somewhere else */
 static void test_migrate_costly(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const VSerKind *kind = arg;
     g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
     QTestState *to = vser_new_destination(NULL, NULL);
-    QGuestAllocator *alloc_there;
-    QVirtioSerial *serial = qos_allocate_objects(to, &alloc_there);
-    g_autofree char *path = vser_temp_file();
-    g_autofree char *uri = g_strconcat("file:", path, NULL);
 
     drv->indirect = true;
     vser_restart(drv, 4, LARGE);
@@ -819,17 +832,55 @@ static void test_migrate_costly(void *obj, void *arg, QGuestAllocator *alloc)
     send_costly(drv);
     expect_taken(drv, 0, COSTLY_TURN);
 
-    vser_migrate_out(drv->qts, uri);
-    g_assert_true(vser_migration_succeeded(drv->qts));
-    vser_migrate_in(to, uri);
-    g_assert_true(vser_migration_succeeded(to));
-    qtest_qmp_assert_success(to, "{ 'execute': 'cont' }");
-    vser_go_on(drv, to, serial, alloc_there);
-    g_unlink(path);
-    expect_taken(drv, COSTLY_TURN, COSTLY_TURN);
+    migrate_stopped(drv, to);
+    expect_taken(drv, COSTLY_TURN, COSTLY_QUEUE - COSTLY_TURN);
     vser_expect_identity(drv, kind, 1, "A");
     vser_expect_nothing(drv);
     qtest_quit(to);
+}
+
+/*
+ * The machine goes on and is stopped at once. The messages that are left are
+ * taken and answered before it stands still.
+ */
+static void stop_in_between(QVSerDriver *drv)
+{
+    int i;
+
+    qtest_qmp_assert_success(drv->qts, "{ 'execute': 'stop' }");
+    send_costly(drv);
+    expect_taken(drv, 0, COSTLY_TURN);
+    qtest_qmp_send(drv->qts, "{ 'execute': 'cont' }");
+    qtest_qmp_send(drv->qts, "{ 'execute': 'stop' }");
+    for (i = 0; i < 2; i++) {
+        g_autoptr(QDict) answer = qtest_qmp_receive(drv->qts);
+
+        g_assert_true(qdict_haskey(answer, "return"));
+    }
+    for (i = COSTLY_TURN; i < COSTLY_QUEUE; i++) {
+        g_assert_true(qvirtqueue_get_buf(drv->qts, drv->c_ovq, NULL, NULL));
+    }
+}
+
+static void test_costly_stop(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
+    int i;
+
+    drv->indirect = true;
+    vser_restart(drv, 4, LARGE);
+    kind->plug(drv->qts, 1, "A", NULL);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    /* By chance, a slow main loop has done all already */
+    for (i = 0; i < 5; i++) {
+        stop_in_between(drv);
+        vser_expect_identity(drv, kind, 1, "A");
+        qtest_qmp_assert_success(drv->qts, "{ 'execute': 'cont' }");
+        vser_expect_nothing(drv);
+    }
+    vser_unplug(drv->qts, 1);
 }
 
 /* Buffers of many segments are filled, in more than one turn */
@@ -1333,6 +1384,32 @@ static void migrate_to_stock(QVSerDriver *drv, const VSerKind *kind)
     qtest_quit(to);
 }
 
+/* Nobody notifies stock QEMU of the messages that the driver has sent here */
+static void test_migrate_to_stock_costly(void *obj, void *arg,
+                                         QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, &vser_plain);
+    g_autofree char *name = NULL;
+    QTestState *to;
+
+    if (vser_skip_without(STOCK_DST)) {
+        return;
+    }
+    to = vser_new_destination(STOCK_DST, NULL);
+    kind->plug(drv->qts, 1, "A", NULL);
+    name = plug_stock(to, kind);
+    drv->indirect = drv->event_idx = true;
+    vser_restart(drv, 4, LARGE);
+    vser_device_ready(drv);
+    vser_expect_add(drv, 1);
+    stop_in_between(drv);
+    migrate_stopped(drv, to);
+    vser_expect_name(drv, 1, name);
+    vser_expect_nothing(drv);
+    qtest_quit(to);
+}
+
 /* The driver takes no more than stock QEMU offers */
 static void test_migrate_to_stock(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -1502,6 +1579,8 @@ static const VSerCase cases[] = {
     /* With ioeventfd a machine that goes on is notified of all queues */
     { "costly/messages", test_costly, .properties = "ioeventfd=off",
       .arch = "x86_64" },
+    { "costly/stop", test_costly_stop, .properties = "ioeventfd=off",
+      .arch = "x86_64" },
     { "costly/long-message", test_long_message, .arch = "x86_64" },
     { "costly/events", test_costly_events, .before = add_many_ports,
       .properties = "max_ports=" stringify(MANY_PORTS) },
@@ -1537,6 +1616,8 @@ static const VSerCase cases[] = {
       .arch = "x86_64" },
     { "migrate/to-stock/old-machine", test_migrate_to_stock_old,
       .ports = OLD_MACHINE, .arch = "x86_64" },
+    { "migrate/to-stock/costly", test_migrate_to_stock_costly,
+      .properties = "ioeventfd=off", .arch = "x86_64" },
     { "migrate/to-stock/owed", test_migrate_stock_refused, .arch = "x86_64" },
     { "migrate/from-stock/new-machine", test_migrate_from_stock,
       .arch = "x86_64" },

@@ -53,6 +53,8 @@ typedef struct VirtIOSerialControl {
     bool paying;
     /* The machine ran at the last virtio_serial_control_set_running() */
     bool running;
+    /* The machine is about to stop, and what is in both queues is done */
+    bool stopping;
     /* goes on with both queues in a later turn of the main loop */
     QEMUBH *bh;
     /* one for each port number of the device */
@@ -79,10 +81,19 @@ void virtio_serial_control_cleanup(VirtIOSerial *vser);
 void virtio_serial_control_go_on(VirtIOSerial *vser);
 
 /*
- * Call this at each change of whether the machine runs. When the machine goes
- * on, @bh takes the messages that are there.
+ * Call this at each change of whether the machine runs. @bh takes the messages
+ * that are there: all of them before the machine stands still, and for one turn
+ * when the machine goes on.
  */
 void virtio_serial_control_set_running(VirtIOSerial *vser, bool running);
+
+/* May the guest's memory change? */
+bool virtio_serial_control_runs(VirtIOSerial *vser);
+
+/* Has a turn taken as many messages or segments as it may take? */
+bool virtio_serial_control_turn_is_over(VirtIOSerial *vser,
+                                        unsigned int messages,
+                                        unsigned int segments);
 
 /* The driver is reset: nothing is owed. */
 void virtio_serial_control_reset(VirtIOSerial *vser);
