@@ -34,7 +34,7 @@ static void print_name(const Port *port, uint8_t index, const char *database)
     }
 }
 
-/* " Acme Kernel stats" */
+/* " Acme Kernel stats", and whether that is all that the guest can know */
 static void print_names(const Port *port)
 {
     const VirtIOSerialDescInfo *info = &port->info;
@@ -42,6 +42,9 @@ static void print_names(const Port *port)
     print_name(port, info->iManufacturer, names_vendor(info->idVendor));
     print_name(port, info->iProduct,
                names_product(info->idVendor, info->idProduct));
+    if (port->source == PORT_NAME) {
+        fputs(" (name only)", stdout);
+    }
 }
 
 static void print_line(const Port *port)
@@ -59,6 +62,10 @@ static void print_verbose(const PortList *list)
     for (i = 0; i < list->count; i++) {
         putchar('\n');
         print_line(&list->port[i]);
+        if (list->port[i].source == PORT_NAME) {
+            puts("  ** the port's name says numbers, classes and serial "
+                 "number; the rest\n  ** is as QEMU builds it");
+        }
         port_dump(&list->port[i]);
     }
 }
@@ -250,8 +257,7 @@ static void json_port(Json *json, const Port *port)
     json_text(json, "node", path);
     json_number(json, "controller", port->device);
     json_number(json, "id", port->id);
-    json_text(json, "source",
-              port->source == PORT_DRIVER ? "driver" : "store");
+    json_text(json, "source", port_source(port));
     /* The virtio port's name: with stock drivers udev makes a link of it */
     snprintf(path, sizeof(path), "%s/%s/name", VSER_SYSFS, port->name);
     file_read_line(path, name, sizeof(name));

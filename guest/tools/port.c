@@ -1,5 +1,6 @@
 /*
- * The ports of this guest that have descriptors, from the driver or the daemon
+ * The ports of this guest that have descriptors, from the driver, the daemon or
+ * the port's name
  *
  * Where the blob of a port comes from:
  *
@@ -17,6 +18,13 @@
  *    agree, the driver's blob is taken: the driver knows which port is there
  *    now.
  *
+ * 4. If neither has a blob, the port's name may be one that QEMU has derived
+ *    from the descriptor. What the name does not say, the strings above all, is
+ *    unknown. A name does not always tell the serial number (derived-name.h).
+ *    If such a port's controller has a virtserialdesc port, the port waits for
+ *    the daemon: so it does not have one serial number now and another one
+ *    later, and no unit is started for the wrong one.
+ *
  * The codec checks each blob first: all functions that take a Port rely on a
  * well-formed blob.
  *
@@ -30,6 +38,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "derived-name.h"
 #include "descriptor.h"
 #include "file.h"
 #include "paths.h"
@@ -37,6 +46,7 @@
 #include "store.h"
 #include "text.h"
 #include "udev-text.h"
+#include "hw/virtio/virtio-serial-desc-wire.h"
 
 /* ------------------------------------------------------------------ */
 /* Descriptors: read */
@@ -180,7 +190,88 @@ static bool read_driver(Port *port)
     return whole && set_blob(port, path, blob, whole);
 }
 
-bool port_read(const char *name, Port *port)
+/* The longest name of a port that sysfs shows, with the NUL */
+#define LABEL_SIZE  4096
+
+/* Read the name that the host gave the port, as opposed to "vport2p7" */
+static bool read_label(const char *name, char label[LABEL_SIZE])
+{
+    char path[PATH_MAX];
+    ssize_t length;
+
+    snprintf(path, sizeof(path), "%s/%s/name", VSER_SYSFS, name);
+    length = file_read_line(path, label, LABEL_SIZE);
+    return length > 0 && (size_t)length == strlen(label);
+}
+
+/* The controllers that have a virtserialdesc port */
+typedef struct Feeds {
+    bool known;                 /* they were looked for */
+    unsigned int *device;
+    size_t count;
+} Feeds;
+
+static void find_feeds(Feeds *feeds)
+{
+    char label[LABEL_SIZE];
+    size_t count, i;
+    char **names = port_names(&count);
+
+    for (i = 0; i < count; i++) {
+        unsigned int device, id;
+
+        if (port_name_parse(names[i], &device, &id) &&
+            read_label(names[i], label) &&
+            strncmp(label, VIRTSERIALDESC_NAME_PREFIX,
+                    strlen(VIRTSERIALDESC_NAME_PREFIX)) == 0) {
+            feeds->device = vser_realloc(feeds->device, (feeds->count + 1) *
+                                         sizeof(*feeds->device));
+            feeds->device[feeds->count++] = device;
+        }
+        free(names[i]);
+    }
+    free(names);
+    feeds->known = true;
+}
+
+static bool has_feed(Feeds *feeds, unsigned int device)
+{
+    size_t i;
+
+    if (!feeds->known) {
+        find_feeds(feeds);
+    }
+    for (i = 0; i < feeds->count; i++) {
+        if (feeds->device[i] == device) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool read_from_name(Port *port, Feeds *feeds)
+{
+    uint8_t blob[VIRTIO_SERIAL_DESC_BUILT_MAX];
+    char label[LABEL_SIZE];
+    size_t length;
+    bool exact;
+
+    if (!read_label(port->name, label)) {
+        return false;
+    }
+    length = derived_name_blob(label, blob, &exact);
+    if (!length) {
+        return false;
+    }
+    port->waits = has_feed(feeds, port->device);
+    if (port->waits && !exact) {
+        return false;
+    }
+    port->source = PORT_NAME;
+    return set_blob(port, port->name, blob, length);
+}
+
+static bool read_port(const char *name, Port *port, Feeds *feeds)
 {
     Port store = { 0 };
 
@@ -195,7 +286,7 @@ bool port_read(const char *name, Port *port)
 
     if (!read_driver(port)) {
         *port = store;
-        return read_store(port);
+        return read_store(port) || read_from_name(port, feeds);
     }
     /*
      * The driver shows four strings, and the store has all strings. But the
@@ -211,6 +302,26 @@ bool port_read(const char *name, Port *port)
         }
     }
     return true;
+}
+
+bool port_read(const char *name, Port *port)
+{
+    Feeds feeds = { 0 };
+    bool found = read_port(name, port, &feeds);
+
+    free(feeds.device);
+    return found;
+}
+
+const char *port_source(const Port *port)
+{
+    static const char *const sources[] = {
+        [PORT_DRIVER] = "driver",
+        [PORT_STORE] = "store",
+        [PORT_NAME] = "name",
+    };
+
+    return sources[port->source];
 }
 
 void port_free(Port *port)
@@ -361,12 +472,13 @@ void port_list(const PortFilter *filter, PortList *list)
 {
     size_t count, i;
     char **names = port_names(&count);
+    Feeds feeds = { 0 };
 
     *list = (PortList) { 0 };
     for (i = 0; i < count; i++) {
         Port port;
 
-        if (port_read(names[i], &port)) {
+        if (read_port(names[i], &port, &feeds)) {
             if (port_matches(&port, filter)) {
                 list->port = vser_realloc(list->port, (list->count + 1) *
                                           sizeof(*list->port));
@@ -378,6 +490,7 @@ void port_list(const PortFilter *filter, PortList *list)
         free(names[i]);
     }
     free(names);
+    free(feeds.device);
 }
 
 void port_list_free(PortList *list)

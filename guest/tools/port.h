@@ -1,5 +1,6 @@
 /*
- * The ports of this guest that have descriptors, from the driver or the daemon
+ * The ports of this guest that have descriptors, from the driver, the daemon or
+ * the port's name
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -16,6 +17,11 @@
 typedef enum PortSource {
     PORT_DRIVER,    /* the driver, in sysfs (guest/linux) */
     PORT_STORE,     /* "vser daemon", in its store */
+    /*
+     * The port's name: numbers, classes and serial number are the port's. All
+     * else in the blob is what QEMU builds from these.
+     */
+    PORT_NAME,
 } PortSource;
 
 typedef struct Port {
@@ -24,6 +30,8 @@ typedef struct Port {
     unsigned int device, id;    /* 2 and 7 */
     uint64_t instance;          /* from port_instance() */
     PortSource source;
+    /* Only the name is known as yet: the controller has a virtserialdesc */
+    bool waits;
     /*
      * A blob that virtio_serial_desc_check() has found well-formed. Strings
      * that the driver does not show are empty.
@@ -49,6 +57,9 @@ typedef struct PortFilter {
     const char *serial;
     const char *path;           /* of the node or a link to it; NULL: any */
 } PortFilter;
+
+/* "driver", "store" or "name" */
+const char *port_source(const Port *port);
 
 /**
  * port_ids_parse:

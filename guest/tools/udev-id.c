@@ -142,6 +142,10 @@ static void print_properties(const Port *port)
 
     port_modalias(port, modalias);
     printf("VIRTIO_PORT_MODALIAS=%s\n", modalias);
+    printf("VIRTIO_PORT_SOURCE=%s\n", port_source(port));
+    if (port->waits) {
+        printf("VIRTIO_PORT_WAITS=1\n");
+    }
 }
 
 static const char udev_id_help[] =

@@ -112,6 +112,8 @@ class Demo:
         for link in ('1209:0001:alice', '1209:0050:S1', '1209:0050:S2',
                      '1209:000a:M1'):
             guest.wait_for(f'{LINKS}/by-usb-id/{link}')
+        # The link comes with the port's name, the strings come with its record
+        guest.wait_until('! lsvser | grep -q "name only"')
         self.show('lsvser; echo; lsvser -t')
         count = len(guest.sh('lsvser').splitlines())
         self.expect(count == 4, f'4 ports were to have a descriptor, not {count}')

@@ -43,6 +43,14 @@ class NoDescriptors(GuestTest):
         'plain': 'org.example.plain',
     }
 
+    # With our rules, a name that QEMU derives is enough for a link. é is in no serial
+    # number for udev. That two names differ by a number, nobody can tell from the name.
+    LINKS = {
+        's1': '1209:0001:S1', 's2': '1209:0001:S2', 'first': '1209:0001',
+        'second': '1209:0001:1', 'third': '1209:0001:2', 'acm': '1209:000a',
+        'long': '1209:0003',
+    }
+
     def feature(self):
         return self.guest.sh('cat /sys/bus/virtio/devices/virtio0/features')[3]
 
@@ -51,9 +59,21 @@ class NoDescriptors(GuestTest):
             with self.subTest(id):
                 self.assertEqual(self.attributes(id)['name'].decode(),
                                  name + '\n')
-                self.assertEqual(self.links_of(id), {name})
+                link = self.LINKS.get(id)
+                self.assertEqual(self.links_of(id), {name} | (
+                    {f'by-usb-id/{link}'} if link else set()))
         self.assertEqual(self.links_of('bare'), set())
-        self.assertEqual(len(self.guest.links()), len(self.NAMES))
+        self.assertEqual(len(self.guest.links()), len(self.NAMES) + len(self.LINKS))
+
+    def check_list(self):
+        """vser shows what the names say, and no more."""
+        shown = self.guest.sh('lsvser')
+        self.assertEqual(shown.splitlines(), [
+            f'{self.node(id)}: ID {ids[:9]} (name only)' for id, ids in
+            sorted(self.LINKS.items(), key=lambda link: self.number(link[0]))])
+
+    def number(self, id):
+        return int(self.node(id).rpartition('p')[2])
 
     def check_attributes(self):
         for id in [*self.NAMES, 'bare']:
@@ -94,6 +114,7 @@ class StockDriver(NoDescriptors):
         self.assertEqual(self.feature(), '0')
 
     test_names = NoDescriptors.check_names
+    test_list = NoDescriptors.check_list
     test_attributes = NoDescriptors.check_attributes
     test_bytes = NoDescriptors.check_bytes
     test_quiet = NoDescriptors.check_quiet
@@ -109,6 +130,7 @@ class OlderMachine(NoDescriptors):
         self.assertEqual(self.feature(), '0')
 
     test_names = NoDescriptors.check_names
+    test_list = NoDescriptors.check_list
     test_attributes = NoDescriptors.check_attributes
     test_bytes = NoDescriptors.check_bytes
     test_quiet = NoDescriptors.check_quiet

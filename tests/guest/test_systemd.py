@@ -354,7 +354,9 @@ class Systemd(SystemdTest):
     def test_user_of_the_seat(self):
         """A product for a desktop: the port is for the user who sits there. The unit is
         a unit of that user's systemd."""
-        port = Port('desk', desc='1209:0006', desc_serial='D1', nr=21)
+        # With a name of its own: a derived one would be known without the daemon
+        port = Port('desk', desc='1209:0006', desc_serial='D1', nr=21,
+                    name='org.example.desk')
         node = '/dev/vport0p21'
         with self.seat('alice'):
             self.plug(port)
@@ -571,7 +573,9 @@ class Systemd(SystemdTest):
     def test_identity_goes(self):
         """A port that stays and is another product's, and then has no
         descriptor: no link, no unit, and not what its user was given."""
-        port = Port('once', **ACME, desc_serial='bob2', nr=11)
+        # With a name of its own: a derived one would say what the port is
+        port = Port('once', **ACME, desc_serial='bob2', nr=11,
+                    name='org.example.once')
         shared = Port('shared', desc='1209:0003', desc_serial='S1')
         other = Port('x', desc='1209:0002', desc_serial='x', nr=12)
         self.guest.sh('useradd -m bob2')
@@ -597,8 +601,7 @@ class Systemd(SystemdTest):
         self.guest.sh('udevadm settle')
         self.wait_unit('acme-kernel-stats@bob2', 'inactive')
         self.assertEqual(self.rights('/dev/vport0p11'), 'root root 600')
-        self.assertEqual(self.links_of('once'), {
-            'usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00#bob2'})
+        self.assertEqual(self.links_of('once'), {'org.example.once'})
         self.guest.sh('systemctl start vser-daemon')
         self.ask(port, 'bob2')
         self.plug(other)
@@ -822,33 +825,204 @@ class SystemdStorms(SystemdTest):
         self.assertEqual(self.unit('acme-kernel-stats@bob', 'MainPID'), pid)
 
     def test_teller_unplugged(self):
-        """The virtserialdesc port goes and comes."""
+        """The virtserialdesc port goes and comes. A port whose name says what the port
+        is keeps its agent; another port does not."""
+        named = Port('named', desc='1209:0002', desc_serial='named', nr=61,
+                     name='org.example.named')
+        self.plug(named)
+        self.check_truth()
+        running = self.unit('acme-kernel-stats@bob', 'MainPID', 'InvocationID')
         self.guest.qmp('device_del', id='teller')
-        self.wait_unit('acme-kernel-stats@bob', 'inactive')
-        self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:bob', removed=True)
-        self.assertEqual(self.actual(), {'store': {}, 'links': {}, 'units': set()})
+        self.wait_unit('test-instance@named', 'inactive')
+        self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0002:named', removed=True)
+        self.guest.wait_for(f'{LINKS}/by-id/Acme_Kernel_stats_bob', removed=True)
+        bob = self.node('bob')
+        self.assertEqual(self.actual(), {
+            'store': {}, 'links': {'by-usb-id/1209:0001:bob': bob},
+            'units': {'acme-kernel-stats@bob.service'}})
         self.guest.qmp('device_add', **TELLER)
         self.check_truth()
+        self.assertEqual(self.unit('acme-kernel-stats@bob', 'MainPID', 'InvocationID'),
+                         running)
         self.ask(self.port('bob'), 'bob')
 
     def test_never_another_ports_identity(self):
         """A number is used again while the daemon can't say by what: no
         identity, rather than that of the port before."""
-        old = Port('old', desc='1209:0002', desc_serial='old', nr=60)
-        new = Port('new', desc='1209:0002', desc_serial='new', nr=60)
+        old, new = (Port(id, desc='1209:0002', desc_serial=id, nr=60,
+                         name=f'org.example.{id}') for id in ('old', 'new'))
         self.guest.plug(old)
         self.wait_unit('test-instance@old')
         self.stop_daemon()
         self.guest.unplug(old)
         self.plug(new)
-        self.guest.wait_for(f'{LINKS}/usb:v1209p0002d0100dc00dsc00dp00'
-                            'icFFisc00ip00in00#new')
+        self.guest.wait_for(f'{LINKS}/org.example.new')
         self.guest.sh('udevadm settle')
-        self.assertEqual(self.links_of('new'), {
-            'usb:v1209p0002d0100dc00dsc00dp00icFFisc00ip00in00#new'})
+        self.assertEqual(self.links_of('new'), {'org.example.new'})
         self.assertNotEqual(self.unit('test-instance@old', 'ActiveState'), 'active')
         self.continue_daemon()
         self.check_truth()
+
+    def test_the_name_before_the_record(self):
+        """A port whose name says what the port is has its link at once, and is the
+        same port with its record: no link goes, and a unit starts once. A name that may
+        not say the serial number waits."""
+        self.stop_daemon()
+        sure = Port('sure', desc='1209:0002', desc_serial='sure', nr=62,
+                    desc_manufacturer='Acme')
+        maybe = [Port('maybe1', desc='1209:0002', desc_serial='two  words', nr=63),
+                 Port('maybe2', desc='1209:0002', desc_serial='sure', nr=64),
+                 Port('maybe3', desc='1209:0002', desc_serial='x' * 126, nr=65)]
+        for port in sure, *maybe:
+            self.plug(port)
+        self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0002:sure')
+        self.guest.wait_for(f'{LINKS}/usb:v1209p0002d0100dc00dsc00dp00icFFisc00ip00in00'
+                            f'#{"x" * 69}')
+        self.guest.sh('udevadm settle')
+        self.assertEqual(self.properties('/dev/vport0p62')['VIRTIO_PORT_SOURCE'], 'name')
+        self.assertEqual(self.unit('test-instance@sure', 'ActiveState'), 'inactive')
+        self.assertEqual({link for link in self.links() if link.startswith('by-') and
+                          '1209:0002' in link}, {'by-usb-id/1209:0002:sure'})
+        # Two ports with one identity would share a link
+        self.unplug(maybe[1])
+        self.continue_daemon()
+        self.check_truth()
+        self.assertEqual(self.properties('/dev/vport0p62')['VIRTIO_PORT_SOURCE'], 'store')
+        self.assertIn('by-id/Acme_0002_sure', self.links_of('sure'))
+        started = self.guest.sh('journalctl -b -o cat -u "test-instance@*" | '
+                                'grep -o "Started .*" | sort | uniq -c')
+        self.assertNotIn('two__words', started)
+        self.assertNotIn(f'@{"x" * 69}.', started)
+        self.assertIn('1 Started test-instance@sure.service', started)
+
+
+class SystemdNames(SystemdTest):
+    """A host that sets names, and does nothing else: no virtserialdesc, no driver that
+    knows descriptors, and no descriptor behind some names."""
+
+    options = {'disk': 'installed', 'driver': 'stock',
+               'controller': {'max_ports': 100, 'port-descriptors': False}}
+    # As QEMU derives it. A user of stock QEMU may write it by hand.
+    NAME = 'usb:v1209p{}d0100dc00dsc00dp00icFFisc00ip00in00'
+
+    @classmethod
+    def make_ports(cls):
+        return [Port('alice', name=cls.NAME.format('0001') + '#alice', nr=1),
+                Port('bob', **ACME, desc_serial='bob', nr=2),
+                Port('plain', name='org.example.plain', nr=3)]
+
+    def expected_store(self):
+        return {}
+
+    def test_coldplug(self):
+        """Links, rights and units are those of any port with a descriptor."""
+        for user in 'alice', 'bob':
+            link = f'{LINKS}/by-usb-id/1209:0001:{user}'
+            self.guest.wait_for(link)
+            self.wait_unit(f'acme-kernel-stats@{user}')
+            self.ask(self.port(user), user)
+            self.assertEqual(self.links_of(user), {
+                f'by-usb-id/1209:0001:{user}',
+                self.NAME.format('0001') + f'#{user}'})
+            shown = self.properties(link)
+            self.assertEqual([shown.get(key) for key in (
+                'VIRTIO_PORT_SOURCE', 'ID_VENDOR_ID', 'ID_MODEL_ID', 'ID_VENDOR',
+                'ID_SERIAL_SHORT')], ['name', '1209', '0001', '1209', user])
+        self.assertEqual(self.links_of('plain'), {'org.example.plain'})
+        self.assertEqual(self.unit('vser-daemon', 'ActiveState'), 'inactive')
+
+    def test_list(self):
+        self.assertEqual(self.guest.sh('lsvser -d 1209:0001'), ''.join(
+            f'vport0p{i}: ID 1209:0001 Generic pid.codes Test PID (name only)\n'
+            for i in (1, 2)))
+        listed = json.loads(self.guest.sh('lsvser --json'))['ports']
+        self.assertEqual({(port['source'], port['serial'], port['product'])
+                          for port in listed},
+                         {('name', 'alice', None), ('name', 'bob', None)})
+
+    def test_come_and_go(self):
+        """By their names, with and without a descriptor behind the name."""
+        ports = [Port('hand', name=self.NAME.format('0002') + '#hand', nr=11),
+                 Port('desc', desc='1209:0002', desc_serial='desc', nr=12)]
+        for i in range(2):
+            for port in ports:
+                self.plug(port)
+                self.wait_unit(f'test-instance@{port.id}')
+                self.guest.exchange(port, f'{LINKS}/by-usb-id/1209:0002:{port.id}',
+                                    1 << 12)
+            for port in ports:
+                self.unplug(port)
+                self.wait_unit(f'test-instance@{port.id}', 'inactive')
+                self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0002:{port.id}',
+                                    removed=True)
+
+    def test_connect(self):
+        port = Port('hand', name=self.NAME.format('00FF') + '#h', nr=13)
+        self.guest.sh('(vser connect --wait 1209:00ff:h --exec sh -c "echo hello; cat" '
+                      '>/run/connect 2>&1 </dev/null &)')
+        self.plug(port)
+        self.assertEqual(self.line(port), 'hello\n')
+        port.socket.sendall(b'back\n')
+        self.assertEqual(self.line(port), 'back\n')
+        self.assertEqual(self.guest.sh('cat /run/connect'), '')
+
+    def test_rights_and_usb(self):
+        """A group, and the guest's USB stack, as of the port's class."""
+        shared = Port('shared', name=self.NAME.format('0003') + '#S1', nr=14)
+        modem = Port('modem', nr=15, name=self.NAME.format('000A').replace(
+            'icFFisc00ip00', 'ic02isc02ip01') + '#M1')
+        for port in shared, modem:
+            self.plug(port)
+        self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0003:S1')
+        self.assertEqual(self.rights(f'{LINKS}/by-usb-id/1209:0003:S1'),
+                         'root dialout 640')
+        self.guest.wait_for('/dev/ttyACM0')
+        self.assertEqual(self.unit('vser-usb@1209:000a:M1', 'ActiveState'), 'active')
+        self.guest.sh('stty -F /dev/ttyACM0 raw -echo')
+        self.guest.exchange(modem, '/dev/ttyACM0', 1 << 12)
+        for port in shared, modem:
+            self.unplug(port)
+        self.wait_unit('vser-usb@1209:000a:M1', 'inactive')
+        self.guest.sh('systemctl stop test-plain')
+
+    def test_hostile_names(self):
+        """Only a name that QEMU derives is one."""
+        name = self.NAME.format('0002')
+        names = [name.lower(), 'usb:v1209p0002', name + '#', name + '#a b',
+                 name + '#../../x', name + '#$(reboot)', name + '%23x', name + '\n',
+                 name + '#\x1b[31m', name + '#' + 'x' * 70, name + '#a\nb', 'usb:v']
+        for i, text in enumerate(names):
+            self.add(f'h{i}', nr=20 + i, name=text)
+        self.guest.wait_until(
+            f'[ $(cat /sys/class/virtio-ports/vport0p{20 + len(names) - 1}/name) = usb:v ]')
+        self.guest.sh('udevadm settle')
+        self.assertEqual(self.guest.sh('lsvser -d 1209:0002 || :'), '')
+        self.assertFalse({link for link in self.links() if '1209:0002' in link})
+        self.assertEqual(self.guest.sh('systemctl list-units --plain --no-legend '
+                                       '"test-instance@*"'), '')
+
+    def test_virtserialdesc_comes_later(self):
+        """It adds what the name has not. Links stay, and nothing starts again."""
+        self.wait_unit('acme-kernel-stats@bob')
+        units = ['acme-kernel-stats@alice', 'acme-kernel-stats@bob']
+        before = [self.unit(unit, 'MainPID', 'InvocationID') for unit in units]
+        links = self.links()
+        self.add(**TELLER)
+        self.guest.wait_for(f'{LINKS}/by-id/Acme_Kernel_stats_bob')
+        self.guest.sh('udevadm settle')
+        self.assertEqual({link: node for link, node in self.links().items()
+                          if link in links}, links)
+        self.assertEqual(self.guest.sh('lsvser -s bob'),
+                         'vport0p2: ID 1209:0001 Acme Kernel stats\n')
+        # and goes again
+        self.remove('teller')
+        self.guest.wait_for(f'{LINKS}/by-id/Acme_Kernel_stats_bob', removed=True)
+        self.guest.sh('udevadm settle')
+        self.assertEqual(self.links(), links)
+        self.assertEqual([self.unit(unit, 'MainPID', 'InvocationID') for unit in units],
+                         before)
+        for user in 'alice', 'bob':
+            self.ask(self.port(user), user)
 
 
 class SystemdInstall(SystemdTest):
@@ -955,6 +1129,10 @@ class SystemdInstallNewest(SystemdInstall):
     kernel = 'newest'
 
 
+class SystemdNamesNewest(SystemdNames):
+    kernel = 'newest'
+
+
 class SystemdBoth(SystemdTest):
     """The driver of guest/linux, and two controllers: one that gives it the
     descriptors, and one that has none for it but a virtserialdesc."""
@@ -993,6 +1171,8 @@ class SystemdBoth(SystemdTest):
         other = {name: value.replace('bob', 'alice') for name, value in
                  self.properties('/dev/vport2p1').items()
                  if name.startswith(('ID_', 'VIRTIO_'))}
+        self.assertEqual((mine.pop('VIRTIO_PORT_SOURCE'),
+                          other.pop('VIRTIO_PORT_SOURCE')), ('driver', 'store'))
         self.assertEqual(mine, other)
 
     def test_list(self):

@@ -73,9 +73,10 @@ class ToolsTest(GuestTest):
         return blobs
 
     def wait_listed(self, names):
-        """Wait until these ports are listed, by their names, and no others."""
-        self.guest.wait_until('[ "$(echo $(lsvser | cut -d: -f1 | sort))" = '
-                              f'"{" ".join(sorted(names))}" ]')
+        """Wait until these ports are listed, with whole descriptors, and no others."""
+        self.guest.wait_until(
+            '[ "$(echo $(lsvser | grep -v " (name only)$" | cut -d: -f1 | sort))" = '
+            f'"{" ".join(sorted(names))}" ]')
 
     def check_list(self):
         """Check that vser lists the same as QEMU."""

@@ -454,7 +454,7 @@ class UsbStockDriver(UsbDevices):
     def setUpClass(cls):
         super().setUpClass()
         cls.guest.sh('vser daemon </dev/null >/run/daemon.log 2>&1 &')
-        cls.guest.wait_until('[ $(lsvser | grep -c 1209:) = 3 ]')
+        cls.guest.wait_until('[ $(lsvser | grep -v "name only" | grep -c 1209:) = 3 ]')
 
     test_descriptors = UsbDevices.check_descriptors
     test_libusb = UsbDevices.check_libusb

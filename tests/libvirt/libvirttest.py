@@ -75,8 +75,9 @@ class LibvirtTest(GuestTest):
         """Has the guest each port of {alias: {property: value}}, with that
         descriptor and its link, and no others? Do bytes get through?"""
         nodes = {self.node(alias): alias for alias in expected}
-        self.guest.wait_until('[ "$(echo $(lsvser | cut -d: -f1 | sort))" = '
-                              f'"{" ".join(sorted(nodes))}" ]')
+        self.guest.wait_until(
+            '[ "$(echo $(lsvser | grep -v "name only" | cut -d: -f1 | sort))" = '
+            f'"{" ".join(sorted(nodes))}" ]')
         listed = self.listed()
         for node, alias in nodes.items():
             port, wanted = listed[node], expected[alias]

@@ -87,7 +87,8 @@ class UdevId(ToolsTest):
              **{f'ID_USB_{key}': value for key, value in both.items()},
              'ID_USB_INTERFACES': ':ff0000:020201:',
              'VIRTIO_PORT_MODALIAS': 'usb:vABCDp0001d12EFdc00dsc00dp00'
-                                     'icFFisc00ip00in00'})
+                                     'icFFisc00ip00in00',
+             'VIRTIO_PORT_SOURCE': 'store'})
 
     def test_numbers_stand_in_for_strings(self):
         found = self.of()
