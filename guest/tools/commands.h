@@ -15,6 +15,7 @@
 int vser_list(int argc, char **argv);
 int vser_connect(int argc, char **argv);
 int vser_daemon(int argc, char **argv);
+int vser_monitor(int argc, char **argv);
 int vser_udev_id(int argc, char **argv);
 int vser_udev_acl(int argc, char **argv);
 int vser_usb(int argc, char **argv);

@@ -12,11 +12,9 @@
 #include "commands.h"
 #include "descriptor.h"
 #include "dump.h"
-#include "file.h"
-#include "json.h"
 #include "names.h"
 #include "paths.h"
-#include "port.h"
+#include "port-json.h"
 #include "text.h"
 
 /* ------------------------------------------------------------------ */
@@ -125,88 +123,28 @@ static void print_tree(const PortList *list)
 /* ------------------------------------------------------------------ */
 /* JSON: vser-list.schema.json describes it */
 
-/* A field of a descriptor, and how it is shown */
-typedef struct JsonField {
-    const char *key;
-    size_t offset, size;
-    void (*show)(Json *json, const Port *port, const char *key,
-                 uint32_t value, size_t size);
-} JsonField;
-
-static void list_show_number(Json *json, const Port *port, const char *key,
-                             uint32_t value, size_t size)
-{
-    (void)port;
-    (void)size;
-    json_number(json, key, value);
-}
-
-static void list_show_hex(Json *json, const Port *port, const char *key,
-                          uint32_t value, size_t size)
-{
-    (void)port;
-    json_hex(json, key, value, 2 * size);
-}
-
-static void list_show_string(Json *json, const Port *port, const char *key,
-                             uint32_t value, size_t size)
-{
-    char text[VIRTIO_SERIAL_DESC_STRING_SIZE];
-
-    (void)size;
-    port_string(port, value, text);
-    json_text(json, key, text);
-}
-
-#define FIELD(type, field, how) \
-    { .key = #field, .show = list_show_ ## how, DESC_AT(type, field) }
-#define FIELD_NAMED(name, type, field) \
-    { .key = name, .show = list_show_string, DESC_AT(type, field) }
-
-static const JsonField list_device_fields[] = {
-    FIELD(usb_device_descriptor, idVendor, hex),
-    FIELD(usb_device_descriptor, idProduct, hex),
-    FIELD(usb_device_descriptor, bcdDevice, hex),
-    FIELD(usb_device_descriptor, bcdUSB, hex),
-    FIELD(usb_device_descriptor, bDeviceClass, hex),
-    FIELD(usb_device_descriptor, bDeviceSubClass, hex),
-    FIELD(usb_device_descriptor, bDeviceProtocol, hex),
-    FIELD_NAMED("manufacturer", usb_device_descriptor, iManufacturer),
-    FIELD_NAMED("product", usb_device_descriptor, iProduct),
-    FIELD_NAMED("serial", usb_device_descriptor, iSerialNumber),
+static const PortJsonField list_config_fields[] = {
+    PORT_JSON_FIELD(usb_config_descriptor, bConfigurationValue, number),
+    PORT_JSON_FIELD(usb_config_descriptor, bmAttributes, hex),
+    PORT_JSON_FIELD(usb_config_descriptor, bMaxPower, number),
+    PORT_JSON_NAMED("configuration", usb_config_descriptor, iConfiguration),
 };
 
-static const JsonField list_config_fields[] = {
-    FIELD(usb_config_descriptor, bConfigurationValue, number),
-    FIELD(usb_config_descriptor, bmAttributes, hex),
-    FIELD(usb_config_descriptor, bMaxPower, number),
-    FIELD_NAMED("configuration", usb_config_descriptor, iConfiguration),
+static const PortJsonField list_interface_fields[] = {
+    PORT_JSON_FIELD(usb_interface_descriptor, bInterfaceNumber, hex),
+    PORT_JSON_FIELD(usb_interface_descriptor, bAlternateSetting, number),
+    PORT_JSON_FIELD(usb_interface_descriptor, bInterfaceClass, hex),
+    PORT_JSON_FIELD(usb_interface_descriptor, bInterfaceSubClass, hex),
+    PORT_JSON_FIELD(usb_interface_descriptor, bInterfaceProtocol, hex),
+    PORT_JSON_NAMED("interface", usb_interface_descriptor, iInterface),
 };
 
-static const JsonField list_interface_fields[] = {
-    FIELD(usb_interface_descriptor, bInterfaceNumber, hex),
-    FIELD(usb_interface_descriptor, bAlternateSetting, number),
-    FIELD(usb_interface_descriptor, bInterfaceClass, hex),
-    FIELD(usb_interface_descriptor, bInterfaceSubClass, hex),
-    FIELD(usb_interface_descriptor, bInterfaceProtocol, hex),
-    FIELD_NAMED("interface", usb_interface_descriptor, iInterface),
+static const PortJsonField list_endpoint_fields[] = {
+    PORT_JSON_FIELD(usb_endpoint_descriptor, bEndpointAddress, hex),
+    PORT_JSON_FIELD(usb_endpoint_descriptor, bmAttributes, hex),
+    PORT_JSON_FIELD(usb_endpoint_descriptor, wMaxPacketSize, number),
+    PORT_JSON_FIELD(usb_endpoint_descriptor, bInterval, number),
 };
-
-static const JsonField list_endpoint_fields[] = {
-    FIELD(usb_endpoint_descriptor, bEndpointAddress, hex),
-    FIELD(usb_endpoint_descriptor, bmAttributes, hex),
-    FIELD(usb_endpoint_descriptor, wMaxPacketSize, number),
-    FIELD(usb_endpoint_descriptor, bInterval, number),
-};
-
-static void json_fields(Json *json, const Port *port, const uint8_t *p,
-                        const JsonField *field, size_t count)
-{
-    for (; count; field++, count--) {
-        field->show(json, port, field->key,
-                    get_le(p + field->offset, field->size), field->size);
-    }
-}
 
 /*
  * Interfaces with their endpoints. Descriptors of other types are printed as
@@ -223,21 +161,21 @@ static void json_configurations(Json *json, const Port *port)
         case USB_DT_CONFIG:
             json_end(json, inside);
             json_object(json, NULL);
-            json_fields(json, port, p, list_config_fields,
-                        ARRAY_SIZE(list_config_fields));
+            port_json_fields(json, port, p, list_config_fields,
+                             ARRAY_SIZE(list_config_fields));
             json_array(json, "interfaces");
             break;
         case USB_DT_INTERFACE:
             json_end(json, inside + 2);
             json_object(json, NULL);
-            json_fields(json, port, p, list_interface_fields,
-                        ARRAY_SIZE(list_interface_fields));
+            port_json_fields(json, port, p, list_interface_fields,
+                             ARRAY_SIZE(list_interface_fields));
             json_array(json, "endpoints");
             break;
         case USB_DT_ENDPOINT:
             json_object_inline(json, NULL);
-            json_fields(json, port, p, list_endpoint_fields,
-                        ARRAY_SIZE(list_endpoint_fields));
+            port_json_fields(json, port, p, list_endpoint_fields,
+                             ARRAY_SIZE(list_endpoint_fields));
             json_end(json, inside + 4);
             break;
         }
@@ -247,26 +185,10 @@ static void json_configurations(Json *json, const Port *port)
 
 static void json_port(Json *json, const Port *port)
 {
-    const VirtIOSerialDescInfo *info = &port->info;
     unsigned int outside = json->depth;
-    char path[PATH_MAX], name[4096];
 
     json_object(json, NULL);
-    json_text(json, "port", port->name);
-    snprintf(path, sizeof(path), "%s/%s", VSER_DEV, port->name);
-    json_text(json, "node", path);
-    json_number(json, "controller", port->device);
-    json_number(json, "id", port->id);
-    json_text(json, "source", port_source(port));
-    /* The virtio port's name: with stock drivers udev makes a link of it */
-    snprintf(path, sizeof(path), "%s/%s/name", VSER_SYSFS, port->name);
-    file_read_line(path, name, sizeof(name));
-    json_text(json, "name", name);
-    json_fields(json, port, port->blob, list_device_fields,
-                ARRAY_SIZE(list_device_fields));
-    json_text(json, "vendorFromDatabase", names_vendor(info->idVendor));
-    json_text(json, "productFromDatabase",
-              names_product(info->idVendor, info->idProduct));
+    port_json(json, port);
     json_configurations(json, port);
     json_bytes(json, "blob", port->blob, port->length);
     json_end(json, outside);

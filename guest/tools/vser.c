@@ -22,6 +22,8 @@ static const Command commands[] = {
     { "list", vser_list, "show the ports that have descriptors (lsvser)" },
     { "connect", vser_connect, "connect stdin and stdout, or a program, "
                                "to a port" },
+    { "monitor", vser_monitor, "print a line for each port that comes or "
+                               "goes" },
     { "usb", vser_usb, "plug a port into this guest's USB stack" },
     { "daemon", vser_daemon, "learn descriptors for a driver that knows none" },
     { "udev-id", vser_udev_id, "print a port's properties for a udev rule" },

@@ -1025,6 +1025,76 @@ class SystemdNames(SystemdTest):
             self.ask(self.port(user), user)
 
 
+class SystemdMonitor(SystemdTest):
+    """vser monitor, with udev's events."""
+
+    @classmethod
+    def make_ports(cls):
+        return [Port('m1', desc='1209:0042', desc_serial='M1', nr=1,
+                     name='org.example.m1'),
+                Port('plain', name='org.example.plain', nr=3)]
+
+    def start(self, arguments=''):
+        self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0042:M1')
+        self.guest.sh(f'(vser monitor {arguments} >/run/lines 2>/run/errors; '
+                      'echo $? >/run/exit.new; mv /run/exit.new /run/exit) '
+                      '>/dev/null 2>&1 </dev/null &')
+        self.addCleanup(self.guest.sh, 'rm -f /run/lines /run/errors /run/exit')
+        self.seen = 0
+        self.guest.wait_until('[ -s /run/lines ]')
+
+    def next(self, event, **members):
+        """The next line is of this event."""
+        self.seen += 1
+        self.guest.wait_until(f'[ $(wc -l </run/lines) -ge {self.seen} ]')
+        line = json.loads(self.guest.sh(f'sed -n {self.seen}p /run/lines'))
+        self.assertEqual(line, {**line, 'event': event, **members})
+        return line
+
+    def stop(self, signal='INT'):
+        # No other vser than the daemon's and the agents' runs a monitor
+        self.guest.sh('for p in $(pidof vser); do '
+                      '! tr "\\0" " " </proc/$p/cmdline | grep -q "^vser monitor" || '
+                      f'kill -{signal} $p; done')
+        self.guest.wait_until('[ -e /run/exit ]')
+        self.assertEqual(self.guest.sh('cat /run/exit /run/errors'), '0\n')
+        self.assertEqual(int(self.guest.sh('wc -l </run/lines')), self.seen)
+
+    def test_a_port_comes_and_goes(self):
+        self.start()
+        self.next('present', port='vport0p1', serial='M1', source='store')
+        port = Port('hot', desc='1209:0042', desc_serial='hot', nr=9)
+        self.guest.plug(port)
+        # By its name, unless the record is faster
+        line = self.next('added', port='vport0p9', serial='hot', product=None)
+        if line['source'] == 'name':
+            self.next('changed', port='vport0p9', serial='hot', source='store')
+        # The node has its links and rights by now
+        link = f'{LINKS}/by-usb-id/1209:0042:hot'
+        self.guest.sh(f'exec 3<>{link}')
+        self.next('opened', port='vport0p9')
+        self.next('closed', port='vport0p9')
+        self.guest.unplug(port)
+        self.next('removed', port='vport0p9', serial='hot', name=(
+            'usb:v1209p0042d0100dc00dsc00dp00icFFisc00ip00in00#hot'))
+        self.stop()
+
+    def test_identity_goes_and_comes(self):
+        """A port that loses its descriptor is gone, and one that gets it has come."""
+        self.start('1209:0042')
+        self.next('present', port='vport0p1')
+        self.guest.qmp('device_del', id='teller')
+        self.next('removed', port='vport0p1', serial='M1')
+        self.guest.qmp('device_add', **TELLER)
+        self.next('added', port='vport0p1', serial='M1', source='store')
+        self.stop('TERM')
+
+    def test_nobody_reads(self):
+        """With no line to write, it ends with its reader."""
+        self.guest.sh('vser monitor | head -n 1 >/run/first')
+        self.assertIn('"present"', self.guest.sh('cat /run/first'))
+
+
 class SystemdInstall(SystemdTest):
     """One command installs everything in a guest, even with ports plugged already, and
     another command removes everything."""
@@ -1130,6 +1200,10 @@ class SystemdInstallNewest(SystemdInstall):
 
 
 class SystemdNamesNewest(SystemdNames):
+    kernel = 'newest'
+
+
+class SystemdMonitorNewest(SystemdMonitor):
     kernel = 'newest'
 
 

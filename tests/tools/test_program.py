@@ -13,7 +13,7 @@ import jsonschema
 from toolstest import BUILD, TOP, USAGE, ToolsTest
 
 TOOLS = TOP / 'guest/tools'
-COMMANDS = 'list', 'connect', 'usb', 'daemon', 'udev-id', \
+COMMANDS = 'list', 'connect', 'monitor', 'usb', 'daemon', 'udev-id', \
     'udev-acl'
 
 
