@@ -48,8 +48,8 @@ stamped() {
 # Programs for guests of Debian 12 are built in a root of Debian 12: the driver, vser, the
 # helpers, the package.
 BUILD_ROOT=$BUILD/guest/bookworm
-BUILD_PACKAGES=(build-essential debhelper kmod libudev-dev libusb-1.0-0-dev meson
-    patch pkgconf sparse systemd udev)
+BUILD_PACKAGES=(build-essential debhelper kmod libsystemd-dev libudev-dev libusb-1.0-0-dev
+    meson patch pkgconf sparse systemd udev)
 
 # have_build_root [RELEASE]: make this root, or a root of RELEASE for a kernel of RELEASE,
 # unless there is a root with these packages already

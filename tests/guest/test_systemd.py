@@ -1025,6 +1025,36 @@ class SystemdNames(SystemdTest):
             self.ask(self.port(user), user)
 
 
+class SystemdPrograms(SystemdTest):
+    """Programs that find a port by its descriptor."""
+
+    @classmethod
+    def make_ports(cls):
+        return [Port('a1', **ACME, desc_serial='A1', nr=1),
+                Port('a2', **ACME, desc_serial='A2', nr=2)]
+
+    def check_program(self, command):
+        """A program of guest/programs.md: from the image, which has it from the page"""
+        port = self.port('a1')
+        self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:A1')
+        self.guest.sh('systemctl stop "acme-kernel-stats@*"')
+        self.guest.sh(f'({command} >/run/program.out 2>/run/program.err; '
+                      'echo $? >/run/program.new; mv /run/program.new /run/program.exit) '
+                      '>/dev/null 2>&1 </dev/null &')
+        self.addCleanup(self.guest.sh, 'rm -f /run/program.*')
+        self.assertEqual(self.line(port), 'hello\n')
+        port.socket.sendall(b'world\n')
+        self.guest.wait_until('[ -e /run/program.exit ]')
+        self.assertEqual(self.guest.sh('cat /run/program.exit /run/program.out '
+                                       '/run/program.err'), '0\nworld\n')
+
+    def test_c(self):
+        self.check_program('/packages/programs/find-port')
+
+    def test_python(self):
+        self.check_program('python3 /packages/programs/find-port.py')
+
+
 class SystemdMonitor(SystemdTest):
     """vser monitor, with udev's events."""
 
