@@ -258,7 +258,8 @@ am_patches() {
         tree_git "$tree" reset -q --hard
         mails=("$dir"/*.patch)
         mails=("$dir/full/${mails[count]##*/}" "${mails[@]:count + 1}")
-        lend_objects "$tree" "${mails[0]}"
+        # For all of them: whoever solves a conflict goes on with "git am --continue"
+        lend_objects "$tree" "${mails[@]}"
         ! tree_git "$tree" am -q -3 --keep-non-patch "${mails[@]}" || break
         [ "$(tree_git "$tree" rev-list --count pristine..HEAD)" -gt "$count" ] || return 1
         # That mail is merged; a later mail does not fit
@@ -270,11 +271,11 @@ am_patches() {
     done
 }
 
-# lend_objects TREE MAIL: give TREE the versions of files for which MAIL was made, from
-# any of our trees that has them: a merge needs these versions.
+# lend_objects TREE MAIL...: give TREE the versions of files for which the MAILs were
+# made, from any of our trees that has them: a merge needs these versions.
 lend_objects() {
     local name other
-    sed -n 's/^index \([0-9a-f]*\)\.\..*/\1/p' "$2" | while read -r name; do
+    sed -n 's/^index \([0-9a-f]*\)\.\..*/\1/p' "${@:2}" | sort -u | while read -r name; do
         for other in "$BUILD"/qemu-*/.git; do
             ! tree_git "$1" cat-file -e "$name" 2>/dev/null || break
             ! tree_git "${other%/.git}" cat-file -e "$name" 2>/dev/null ||
