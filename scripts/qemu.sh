@@ -220,7 +220,7 @@ qemu_patches() {
     "conflict "*)
         ! am_stands "$tree" || die "$(how_to_go_on "$tree" "$series")"
         die "$tree: the conflict is solved. Keep the result with" \
-            "'scripts/refresh-patches $series', or drop it with" \
+            "'$(refresh_command "$tree" "$series")', or drop it with" \
             "'git -C $tree reset --hard pristine && rm $stamp'" ;;
     *" $head"|none)
         [ -e "$stamp" ] || [ "$head" = "$(tree_git "$tree" rev-parse pristine)" ] ||
@@ -228,9 +228,9 @@ qemu_patches() {
                 "the patches are to go, with 'git -C $tree tag -f pristine'"
         [ -z "$(tree_git "$tree" status --porcelain -uno)" ] ||
             die "$tree has uncommitted changes: commit them and run" \
-                "'scripts/refresh-patches $series', or drop them" ;;
+                "'$(refresh_command "$tree" "$series")', or drop them" ;;
     *)  die "$tree has commits that are not in patches/: keep them with" \
-            "'scripts/refresh-patches $series', or drop them with" \
+            "'$(refresh_command "$tree" "$series")', or drop them with" \
             "'git -C $tree reset --hard pristine && rm $stamp'" ;;
     esac
     say "- patches onto ${tree##*/} ..."
@@ -307,7 +307,13 @@ how_to_go_on() {
             "it by hand, from $BUILD/patches-$series/full"
     fi
     echo "Solve it there, 'git add' the files, and run 'git am --continue', until no patch" \
-        "is left. Then run 'scripts/refresh-patches $series'. docs/porting.md says more."
+        "is left. Then run '$(refresh_command "$tree" "$series")'. docs/porting.md says more."
+}
+
+# refresh_command TREE SERIES: the command that writes the commits of TREE to patches/
+refresh_command() {
+    [ "$1" = "$BUILD/qemu-$2" ] || printf 'QEMU_SRC=%s ' "$1"
+    echo "scripts/refresh-patches $2"
 }
 
 # patches_stamp TREE: the file that says which patches led to which commit
