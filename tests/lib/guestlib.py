@@ -112,9 +112,10 @@ class Guest(Started):
     machine   QEMU's machine type, instead of the platform's
     kernel    '6.1', '6.12' or 'newest'; with a disk '6.1', which is Debian 12, or
               'newest', which is the newest release's, with its kernel's driver
-    disk      'base' or 'installed', a disk of image-systemd: Debian with systemd,
-              without and with our packages, instead of image's small root in
-              memory. What the guest writes there is gone with it.
+    disk      'base', 'installed' or 'guide', a disk of image-systemd: Debian with
+              systemd, without or with our packages, or what a newcomer has, instead
+              of image's small root in memory. What the guest writes there is gone
+              with it.
     ports     Port objects, on the controller 'vs'
     controller, devices
               properties of 'vs'; more -device dictionaries. The driver
@@ -141,9 +142,10 @@ class Guest(Started):
 
     def command(self):
         """QEMU's command line, as a list."""
+        guide = ['guide'] * (self.disk == 'guide')
         if self.disk and self.kernel == 'newest':
             # Modules, with the kernel's own driver, are on the disk
-            image = system = make_image('image-systemd', 'newest')
+            image = system = make_image('image-systemd', 'newest', *guide)
             initrd = [system / 'boot.cpio']
         else:
             image = make_image('image', f'--platform={self.platform.name}',
@@ -151,7 +153,7 @@ class Guest(Started):
             initrd = [image / f'{part}.cpio' for part in
                       ('base', self.driver, 'tools')]
             if self.disk:
-                system = make_image('image-systemd')
+                system = make_image('image-systemd', *guide)
                 initrd = [system / 'boot.cpio', image / f'{self.driver}.cpio']
         if self.disk:
             initrd.append(system / 'packages.cpio')
