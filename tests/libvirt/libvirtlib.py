@@ -14,8 +14,10 @@ the machine's libvirt, if there is one, is touched.
 """
 
 import contextlib
+import functools
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -38,6 +40,14 @@ ET.register_namespace('qemu', QEMU)
 AS_NOBODY = ['--reuid=nobody', '--regid=nogroup', '--clear-groups',
              '--inh-caps=-all,+dac_override', '--ambient-caps=-all,+dac_override',
              '--bounding-set=-all,+dac_override']
+
+
+@functools.cache
+def version():
+    """libvirt's version, as (11, 3)"""
+    said = subprocess.run(['libvirtd', '--version'], capture_output=True, text=True,
+                          check=True).stdout
+    return tuple(int(n) for n in re.search(r'([0-9]+)\.([0-9]+)', said).groups())
 
 
 def give(directory):

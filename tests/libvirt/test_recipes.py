@@ -16,7 +16,7 @@ import yaml
 
 from guestlib import TOP, Guest, Port
 from guesttest import GuestTest
-from libvirttest import EXAMPLES, LibvirtTest, descriptors
+from libvirttest import EXAMPLES, LibvirtTest, descriptors, overrides
 
 HERE = pathlib.Path(__file__).resolve().parent
 HOOK = EXAMPLES / 'kubevirt/onDefineDomain'
@@ -82,6 +82,18 @@ class Files(unittest.TestCase):
                 without_whitespace(kept)[3][:len(element)],
                 without_whitespace(element)[3], element.tag)
 
+    def test_hook_name_alone(self):
+        """A port that is only named has no override, which could be lost."""
+        done = run_hook({'metadata': {'annotations': {PORTS: json.dumps(
+            [{'name': 'usb:1209:0001:A1', 'socket': '/run/acme/a1'}])}}},
+            (HERE / 'kubevirt-domain.xml').read_text())
+        after = ET.fromstring(done.stdout)
+        name = "devices/channel/target[@name='usb:1209:0001:A1']"
+        alias = after.find(f'{name}/../alias').get('name')
+        self.assertNotIn(alias, overrides(after))
+        (self.dir / 'domain.xml').write_text(done.stdout)
+        self.validate(self.dir / 'domain.xml', ['domain'])
+
     def test_hook_without_annotation(self):
         before = (HERE / 'kubevirt-domain.xml').read_text()
         done = run_hook({'metadata': {}}, before)
@@ -93,7 +105,7 @@ class Files(unittest.TestCase):
             done = run_hook({'metadata': {'annotations': {
                 PORTS: json.dumps([port])}}}, '<domain/>')
             self.assertEqual((done.returncode, done.stdout), (1, ''))
-            self.assertIn(f'{PORTS}: port 0: expected desc,', done.stderr)
+            self.assertIn(f'{PORTS}: port 0: expected desc or name,', done.stderr)
 
     def test_shell(self):
         done = subprocess.run(['shellcheck', EXAMPLES / 'nova-emulator'],
