@@ -451,14 +451,24 @@ static int desc_get_digests(QEMUFile *f, void *pv, size_t size,
     VirtIOSerial *vser = container_of(pv, VirtIOSerial, ports);
     uint32_t count = qemu_get_be32(f);
 
+    if (count > vser->bus.max_nr_ports) {
+        error_report("virtio-serial-bus: there can't be %u descriptors", count);
+        return -EINVAL;
+    }
     while (count--) {
         uint8_t theirs[DIGEST_SIZE], ours[DIGEST_SIZE];
         uint32_t id = qemu_get_be32(f);
         VirtIOSerialPort *port = id < vser->bus.max_nr_ports ?
                                  vser->control.slots[id].port : NULL;
 
-        if (!port || qemu_get_buffer(f, theirs, sizeof(theirs)) !=
-                     sizeof(theirs)) {
+        if (!port) {
+            error_report("virtio-serial-bus: port %u is not there, and the "
+                         "source has a descriptor of it", id);
+            return -EINVAL;
+        }
+        if (qemu_get_buffer(f, theirs, sizeof(theirs)) != sizeof(theirs)) {
+            error_report("virtio-serial-bus: the stream ends in the "
+                         "descriptor of port %u", id);
             return -EINVAL;
         }
         desc_get_digest(port, ours);

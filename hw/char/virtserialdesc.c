@@ -416,18 +416,17 @@ static void virtserialdesc_put_map(QEMUFile *f, const unsigned long *map,
     }
 }
 
-static void virtserialdesc_get_map(QEMUFile *f, unsigned long *map,
-                                   uint32_t bits)
+static unsigned long *virtserialdesc_get_map(QEMUFile *f, uint32_t bits)
 {
+    unsigned long *map = bitmap_new(bits);
     uint32_t i;
 
     for (i = 0; i < bits; i++) {
         if (qemu_get_byte(f)) {
             set_bit(i, map);
-        } else {
-            clear_bit(i, map);
         }
     }
+    return map;
 }
 
 /*
@@ -457,11 +456,48 @@ static int virtserialdesc_put_open(QEMUFile *f, void *pv, size_t size,
     return 0;
 }
 
+/* Take the state of an open port only when all of the state is there */
+static int virtserialdesc_get_one(QEMUFile *f, VirtSerialDesc *vsd)
+{
+    uint32_t id = vsd->parent_obj.id, max = virtserialdesc_max_ports(vsd);
+    uint32_t cursor = qemu_get_be32(f), length;
+    g_autofree unsigned long *told = virtserialdesc_get_map(f, max);
+    g_autofree unsigned long *changed = virtserialdesc_get_map(f, max);
+    g_autoptr(GByteArray) pending = g_byte_array_new();
+
+    length = qemu_get_be32(f);
+    if (cursor > max + 1 || length > PENDING_MAX) {
+        error_report("virtio-serial-bus: port %u: no virtserialdesc is at port "
+                     "%u with %u bytes to come", id, cursor, length);
+        return -EINVAL;
+    }
+    g_byte_array_set_size(pending, length);
+    if (qemu_get_buffer(f, pending->data, length) != length) {
+        error_report("virtio-serial-bus: port %u: the stream ends in a record",
+                     id);
+        return -EINVAL;
+    }
+    if (!vsd->parent_obj.guest_connected) {
+        error_report("virtio-serial-bus: port %u: the guest has not opened "
+                     "this virtserialdesc", id);
+        return -EINVAL;
+    }
+
+    vsd->cursor = cursor;
+    bitmap_copy(vsd->told, told, max);
+    bitmap_copy(vsd->changed, changed, max);
+    g_byte_array_set_size(vsd->pending, 0);
+    g_byte_array_append(vsd->pending, pending->data, length);
+    vsd->open = true;
+    return 0;
+}
+
 static int virtserialdesc_get_open(QEMUFile *f, void *pv, size_t size,
                                    const VMStateField *field)
 {
     VirtIOSerial *vser = container_of(pv, VirtIOSerial, ports);
-    uint32_t max = qemu_get_be32(f), id, length;
+    uint32_t max = qemu_get_be32(f), id, count = 0;
+    int ret;
 
     if (max != vser->bus.max_nr_ports) {
         error_report("virtio-serial-bus: max_ports is %u, at the source %u",
@@ -478,21 +514,15 @@ static int virtserialdesc_get_open(QEMUFile *f, void *pv, size_t size,
                          "it is at the source", id);
             return -EINVAL;
         }
-        vsd->cursor = qemu_get_be32(f);
-        virtserialdesc_get_map(f, vsd->told, max);
-        virtserialdesc_get_map(f, vsd->changed, max);
-        length = qemu_get_be32(f);
-        if (vsd->cursor > max + 1 || length > PENDING_MAX) {
-            error_report("virtio-serial-bus: port %u: no virtserialdesc is at "
-                         "port %u with %u bytes to come", id, vsd->cursor,
-                         length);
+        if (count++ == max) {
+            error_report("virtio-serial-bus: there can't be so many "
+                         "virtserialdesc ports as the stream has");
             return -EINVAL;
         }
-        g_byte_array_set_size(vsd->pending, length);
-        if (qemu_get_buffer(f, vsd->pending->data, length) != length) {
-            return -EINVAL;
+        ret = virtserialdesc_get_one(f, vsd);
+        if (ret) {
+            return ret;
         }
-        vsd->open = true;
     }
     return 0;
 }

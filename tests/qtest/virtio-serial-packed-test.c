@@ -522,14 +522,35 @@ static char *find_indices(char *stream, gsize length, const QVirtQueue *vq)
 }
 
 /*
+ * Where @stream has 32 bits of how many descriptors the buffer has that the
+ * port was sending. Before, there are the port's number, the states of both
+ * ends, and where in the buffer to go on.
+ */
+static char *find_descriptors(char *stream, gsize length)
+{
+    static const char sending[] = { 0, 0, 0, ID, 1, 1, 0, 0, 0, 1 };
+    char *p;
+
+    /* The guest's memory comes before devices */
+    for (p = stream + length - sizeof(sending); p > stream; p--) {
+        if (!memcmp(p, sending, sizeof(sending))) {
+            return p + sizeof(sending) + 4 + 8;
+        }
+    }
+    g_assert_not_reached();
+}
+
+/*
  * The guest moves while a part of a buffer is sent, and a stream says that the
- * device is at a place that the ring does not have
+ * device is at a place that the ring does not have, or that the buffer is
+ * longer than the ring
  */
 static void test_migrate(void *obj, void *arg, QGuestAllocator *alloc)
 {
     const uint32_t size = 8 * 1024 * 1024;
     g_autofree char *path = vser_temp_file(), *stream = NULL;
     g_autofree char *uri = g_strconcat("file:", path, NULL);
+    char *descriptors;
     uint64_t addr;
     gsize length;
     Packed p;
@@ -545,6 +566,12 @@ static void test_migrate(void *obj, void *arg, QGuestAllocator *alloc)
     unlink(path);
     g_assert_true(vser_stream_is_taken(stream, length, ID, NULL));
 
+    descriptors = find_descriptors(stream, length);
+    g_assert_cmpuint(ldl_be_p(descriptors), ==, 1);
+    stl_be_p(descriptors, p.rings[OVQ].vq->size + 1);
+    g_assert_false(vser_stream_is_taken(stream, length, ID,
+                                        "port 1: a buffer of"));
+    stl_be_p(descriptors, 1);
     stw_be_p(find_indices(stream, length, p.rings[OVQ].vq),
              p.rings[OVQ].vq->size);
     g_assert_false(vser_stream_is_taken(stream, length, ID, "has no index"));
