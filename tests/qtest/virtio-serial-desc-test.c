@@ -601,7 +601,18 @@ static void test_named_long(void *obj, void *arg, QGuestAllocator *alloc)
     vser_unplug(qts, 1);
 }
 
-/* Every other name is what it was, and stands for nothing */
+/* Plug port 1 with @name, which is a name and stands for nothing */
+static void plug_plain_name(QVSerDriver *drv, const char *name)
+{
+    vser_plug(drv->qts, 1, "name", name, NULL);
+    assert_property(1, "name", name);
+    assert_property(1, "desc-blob", "");
+    vser_expect_add(drv, 1);
+    vser_port_ready(drv, 1);
+    vser_expect_name(drv, 1, name);
+}
+
+/* Every other name is what it was */
 static void test_named_not(void *obj, void *arg, QGuestAllocator *alloc)
 {
     g_autoptr(QVSerDriver) drv = start(obj, alloc, 4, LARGE);
@@ -614,12 +625,7 @@ static void test_named_not(void *obj, void *arg, QGuestAllocator *alloc)
 
     vser_device_ready(drv);
     for (i = 0; i < ARRAY_SIZE(names); i++) {
-        vser_plug(drv->qts, 1, "name", names[i], NULL);
-        assert_property(1, "name", names[i]);
-        assert_property(1, "desc-blob", "");
-        vser_expect_add(drv, 1);
-        vser_port_ready(drv, 1);
-        vser_expect_name(drv, 1, names[i]);
+        plug_plain_name(drv, names[i]);
         vser_unplug(drv->qts, 1);
         vser_expect_remove(drv, 1);
     }
@@ -683,6 +689,21 @@ static void test_named_taken(void *obj, void *arg, QGuestAllocator *alloc)
     }
 }
 
+/* A new file with @size bytes of @blob and then @extra bytes of 0 */
+static char *write_file(GBytes *blob, gsize size, gsize extra)
+{
+    static const uint8_t zeroes[VIRTIO_SERIAL_DESC_MAX + 1];
+    const void *data = g_bytes_get_data(blob, NULL);
+    char *path;
+    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(write(fd, data, size), ==, size);
+    g_assert_cmpint(write(fd, zeroes, extra), ==, extra);
+    close(fd);
+    return path;
+}
+
 /* desc= or desc-file= says what the descriptor is, and the name is a name */
 static void test_named_beside_desc(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -691,14 +712,9 @@ static void test_named_beside_desc(void *obj, void *arg, QGuestAllocator *alloc)
     };
     QTestState *qts = global_qtest;
     g_autoptr(GBytes) blob = vser_make_blob("file");
-    g_autofree char *path = NULL;
-    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
+    g_autofree char *path = write_file(blob, g_bytes_get_size(blob), 0);
     int i;
 
-    g_assert_cmpint(write(fd, g_bytes_get_data(blob, NULL),
-                          g_bytes_get_size(blob)), ==,
-                    g_bytes_get_size(blob));
-    close(fd);
     for (i = 0; i < ARRAY_SIZE(names); i++) {
         vser_plug(qts, 1, "name", names[i], "desc", "abcd:ef01",
                   "desc-serial", "B", NULL);
@@ -750,12 +766,7 @@ static void test_named_off(void *obj, void *arg, QGuestAllocator *alloc)
 
     vser_device_ready(drv);
     for (i = 0; i < ARRAY_SIZE(names); i++) {
-        vser_plug(drv->qts, 1, "name", names[i], NULL);
-        assert_property(1, "name", names[i]);
-        assert_property(1, "desc-blob", "");
-        vser_expect_add(drv, 1);
-        vser_port_ready(drv, 1);
-        vser_expect_name(drv, 1, names[i]);
+        plug_plain_name(drv, names[i]);
         error = qtest_qmp_assert_failure_ref(drv->qts,
             "{ 'execute': 'device_add', 'arguments': {"
             " 'driver': 'virtserialport', 'bus': 'vser0.0', 'name': %s } }",
@@ -784,21 +795,6 @@ static void test_named_old_machine(void *obj, void *arg, QGuestAllocator *alloc)
 /*
  * desc-file
  */
-
-/* A new file with @size bytes of @blob and then @extra bytes of 0 */
-static char *write_file(GBytes *blob, gsize size, gsize extra)
-{
-    static const uint8_t zeroes[VIRTIO_SERIAL_DESC_MAX + 1];
-    const void *data = g_bytes_get_data(blob, NULL);
-    char *path;
-    int fd = g_file_open_tmp("virtio-serial-test-XXXXXX", &path, NULL);
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(write(fd, data, size), ==, size);
-    g_assert_cmpint(write(fd, zeroes, extra), ==, extra);
-    close(fd);
-    return path;
-}
 
 /* The longest possible blob, full of bytes of an unknown class */
 static GBytes *make_longest_blob(void)
