@@ -116,6 +116,10 @@ class Guest(Started):
               systemd, without or with our packages, or what a newcomer has, instead
               of image's small root in memory. What the guest writes there is gone
               with it.
+    packages  the directory with packages.cpio, if not the disk's own: the guest has
+              /packages of it
+    initramfs 'initramfs-tools' or 'dracut': the guest of image-packages, with its own
+              kernel, its own driver and the initramfs that this one has made
     ports     Port objects, on the controller 'vs'
     controller, devices
               properties of 'vs'; more -device dictionaries. The driver
@@ -125,14 +129,17 @@ class Guest(Started):
     """
 
     def __init__(self, qemu, *, driver='patched', platform=DEFAULT, machine=None,
-                 kernel='6.1', disk=None, ports=(), controller=None, devices=(),
+                 kernel='6.1', disk=None, initramfs=None, packages=None,
+                 ports=(), controller=None, devices=(),
                  memory=512, log=None):
         self.qemu = qemu
         self.driver = driver
         self.platform = PLATFORMS[platform]
         self.machine = machine or self.platform.machine
         self.kernel = kernel
-        self.disk = disk
+        self.disk = 'guest' if initramfs else disk
+        self.initramfs = initramfs
+        self.packages = packages
         self.ports = {port.id: port for port in ports}
         self.controller = controller or {}
         self.devices = devices
@@ -143,7 +150,10 @@ class Guest(Started):
     def command(self):
         """QEMU's command line, as a list."""
         guide = ['guide'] * (self.disk == 'guide')
-        if self.disk and self.kernel == 'newest':
+        if self.initramfs:
+            image = system = make_image('image-packages')
+            initrd = [image / f'{self.initramfs}.img']
+        elif self.disk and self.kernel == 'newest':
             # Modules, with the kernel's own driver, are on the disk
             image = system = make_image('image-systemd', 'newest', *guide)
             initrd = [system / 'boot.cpio']
@@ -155,8 +165,8 @@ class Guest(Started):
             if self.disk:
                 system = make_image('image-systemd', *guide)
                 initrd = [system / 'boot.cpio', image / f'{self.driver}.cpio']
-        if self.disk:
-            initrd.append(system / 'packages.cpio')
+        if self.disk and not self.initramfs:
+            initrd.append((self.packages or system) / 'packages.cpio')
         with open(self.dir / 'initrd', 'wb') as whole:
             for part in initrd:
                 with open(part, 'rb') as f:
@@ -164,7 +174,9 @@ class Guest(Started):
 
         append = f'console={self.platform.terminal} panic=-1 quiet loglevel=6 ' \
             f'{self.platform.append}'
-        if self.driver == 'patched' and (image / 'builtin').exists():
+        if self.initramfs:
+            append += ' root=/dev/vda rw'
+        elif self.driver == 'patched' and (image / 'builtin').exists():
             # This kernel has a driver built in. It has to make room.
             append += ' initcall_blacklist=virtio_console_init'
         cmd = [self.qemu, '-machine', self.machine, '-accel', 'tcg',
