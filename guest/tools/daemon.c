@@ -87,6 +87,7 @@
 
 typedef struct Controller {
     unsigned int device;        /* 2 of vport2p7 */
+    bool late;                  /* it came after the daemon's start */
     Feed feed;
     Ledger ledger;
 } Controller;
@@ -94,6 +95,7 @@ typedef struct Controller {
 typedef struct Daemon {
     char **only;                /* the user's feeds; NULL: found by name */
     int epoll, uevent;
+    bool running;               /* the start is over */
     Controller **controller;
     size_t controllers;
 } Daemon;
@@ -284,6 +286,7 @@ static Controller *consider(Daemon *d, const char *name)
     }
     c = vser_realloc(NULL, sizeof(*c));
     c->device = device;
+    c->late = d->running;
     feed_init(&c->feed, name, instance, d->epoll, c);
     ledger_init(&c->ledger, device, &effects, c);
     d->controller = vser_realloc(d->controller, (d->controllers + 1) *
@@ -394,11 +397,17 @@ static void read_uevents(Daemon *d)
 /* ------------------------------------------------------------------ */
 /* The service manager */
 
+/* Where the service manager listens; NULL: there is none */
+static const char *notify_socket(void)
+{
+    return getenv("NOTIFY_SOCKET");
+}
+
 /* Send what sd_notify(3) sends: one datagram */
 static void notify_ready(void)
 {
     static const char ready[] = "READY=1";
-    const char *path = getenv("NOTIFY_SOCKET");
+    const char *path = notify_socket();
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     int fd;
 
@@ -457,16 +466,43 @@ static int64_t open_due(Daemon *d)
     return next;
 }
 
+/*
+ * Each controller has a device number of its own. The service manager allows
+ * the numbers that there are when it starts us (DeviceAllow=): a controller
+ * that came later is out of our reach until we are started again. Ports keep
+ * their identity meanwhile.
+ */
+static bool has_to_start_again(const Daemon *d)
+{
+    size_t i;
+
+    for (i = 0; notify_socket() && i < d->controllers; i++) {
+        const Controller *c = d->controller[i];
+
+        if (c->late && c->feed.denied) {
+            vser_error("%s: the controller came after this daemon, which may "
+                       "not open it; starting again", c->feed.name);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Returns only if the daemon has to be started again */
 static void daemon_run(Daemon *d)
 {
     int64_t ready_at = now_ms() + READY_TIMEOUT;
     bool ready = false;
 
+    d->running = true;
     for (;;) {
         int64_t next = open_due(d);
         struct epoll_event e;
         Controller *c;
 
+        if (has_to_start_again(d)) {
+            return;
+        }
         if (!ready && (snapshots_done(d) || now_ms() >= ready_at)) {
             notify_ready();
             ready = true;

@@ -130,6 +130,7 @@ bool feed_open(Feed *feed)
     feed->host_closed = false;
     snprintf(path, sizeof(path), "%s/%s", VSER_DEV, feed->name);
     feed->fd = port_name_open(feed->name, feed->instance, O_RDONLY);
+    feed->denied = feed->fd < 0 && errno == EPERM;
     if (feed->fd < 0 || listen_to(feed, EPOLL_CTL_ADD) < 0) {
         bool gone = errno == ENODEV || errno == ENXIO || errno == ENOENT;
 

@@ -30,6 +30,7 @@ typedef struct Feed {
     int changes;                /* how many changes are still allowed */
     int64_t changes_at;         /* when changes was set */
     unsigned int complaints;    /* since the feed was opened */
+    bool denied;                /* the last opening failed with EPERM */
     char last_failure[256];     /* the last message about a failure to open */
     const uint8_t *bytes;       /* read, and not yet taken by feed_next() */
     size_t length;              /* of bytes */

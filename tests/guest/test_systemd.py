@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import time
 
-from guestlib import TIMEOUT, Port
+from guestlib import TIMEOUT, TOP, Port
 from guesttest import GuestTest, usb_id_links, usb_id_serial
 from usbdesc import Blob
 
@@ -626,6 +626,19 @@ class Systemd(SystemdTest):
         for unit in units:
             self.wait_unit(unit, 'inactive')
         self.check_truth()
+
+    def test_hardened(self):
+        """Each unit is at least as narrow as guest/README.md says, by systemd's count."""
+        page = (TOP / 'guest/README.md').read_text()
+        scores = dict(re.findall(r'(?m)^\| `([\w@-]+\.service)` \| ([\d.]+) \|$', page))
+        self.assertEqual(set(scores), {'vser-daemon.service', 'vser-usb@.service',
+                                       'acme-kernel-stats@.service'})
+        for unit, score in scores.items():
+            with self.subTest(unit):
+                shown = self.guest.sh('systemd-analyze security --no-pager '
+                                      f'{unit.replace("@", "@x")}')
+                found = float(re.search(r'exposure level for .*: ([\d.]+)', shown)[1])
+                self.assertLessEqual(found, float(score), shown)
 
 
 class SystemdHostile(SystemdTest):
@@ -1254,6 +1267,21 @@ class SystemdBoth(SystemdTest):
         self.assertEqual((mine.pop('VIRTIO_PORT_SOURCE'),
                           other.pop('VIRTIO_PORT_SOURCE')), ('driver', 'store'))
         self.assertEqual(mine, other)
+
+    def test_controller_that_comes_later(self):
+        """systemd lets the daemon open the ports of controllers that were there when it
+        was started. It is started again for another one."""
+        self.guest.sh('echo virtio2 >/sys/bus/virtio/drivers/virtio_console/unbind\n'
+                      'udevadm settle\n'
+                      'systemctl restart vser-daemon')
+        self.guest.wait_for(f'{LINKS}/by-usb-id/1209:0001:bob', removed=True)
+        before = self.unit('vser-daemon', 'InvocationID')
+        self.guest.sh('echo virtio2 >/sys/bus/virtio/drivers/virtio_console/bind')
+        self.guest.wait_for(f'{LINKS}/by-id/Acme_Kernel_stats_bob')
+        self.check_truth()
+        self.assertNotEqual(self.unit('vser-daemon', 'InvocationID'), before)
+        self.assertIn('the controller came after this daemon', self.guest.sh(
+            'journalctl -b -u vser-daemon -o cat'))
 
     def test_list(self):
         """vser treats all ports alike."""
