@@ -291,6 +291,7 @@ static Transfer *find_transfer(Server *s, uint32_t seqnum)
     for (in = 0; in < 2; in++) {
         for (ep = 1; ep < 16; ep++) {
             TAILQ_FOREACH(t, &s->pending[in][ep], next) {
+                /* cppcheck-suppress uninitvar ; it can't see sys/queue.h */
                 if (t->seqnum == seqnum) {
                     return t;
                 }

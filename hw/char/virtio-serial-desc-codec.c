@@ -772,7 +772,7 @@ static bool codec_check_descriptors(Walk *w)
 
     /* Index 0 is no string; its descriptor has the languages of the others */
     w->used[0] = w->offset < w->length ||
-                 memchr(w->used + 1, true, sizeof(w->used) - 1);
+                 memchr(w->used + 1, 1, sizeof(w->used) - 1);
     return true;
 }
 
