@@ -11,11 +11,16 @@ patchset.py compose VERSION DIR      the mails for "git am", NUMBER.patch each; 
 patchset.py states VERSION DIR       the new files as they are after each patch, in
                                      DIR/NUMBER; in DIR/NUMBER.new, which come with it
 patchset.py write VERSION TREE       write the commits of TREE after "pristine" back
+patchset.py write-for-all VERSION TREE OLD
+                                     the same for an older version, but what changed in
+                                     TREE since commit OLD, which patches/ made, is for
+                                     all versions
 patchset.py maintainers TREE         have QEMU's MAINTAINERS there have our entry, as far
                                      as it has the files
 patchset.py check                    is all of patches/ consistent?
 """
 
+import difflib
 import fnmatch
 import hashlib
 import os
@@ -456,6 +461,19 @@ def write_older(version, tree, commit, number, slug):
         die(f'{relative(fixup)} does not make commit {commit}')
 
 
+def commits(version, tree, last_commit='HEAD'):
+    """The commits of `tree` after "pristine": each with its number and its slug"""
+    known = {path.name[5:-6]: number_of(path) for place in reversed(places(version))
+             for path in place.glob('[0-9]*-*.patch')}
+    last = 0
+    for commit in git_says(tree, 'rev-list', '--reverse',
+                           'pristine..' + last_commit).split():
+        slug = git_says(tree, 'show', '-s', '--format=%f', commit)[:SUBJECT_MAX].strip()
+        number = known.get(slug) or number_after(last, known.values())
+        last = int(number)
+        yield commit, number, slug
+
+
 def write(version, tree):
     newest = version == versions()[0]
     edits = {}
@@ -463,14 +481,9 @@ def write(version, tree):
         edits.setdefault(number, []).append(diff_of(path, before, after))
         # Then git has the file even before it is committed: see recorded()
         git(str(TOP), 'hash-object', '-w', '--stdin', input=after.encode())
-    known = {path.name[5:-6]: number_of(path) for place in reversed(places(version))
-             for path in place.glob('[0-9]*-*.patch')}
-    done, last = set(), 0
-    for commit in git_says(tree, 'rev-list', '--reverse', 'pristine..HEAD').split():
-        slug = git_says(tree, 'show', '-s', '--format=%f', commit)[:SUBJECT_MAX].strip()
-        number = known.get(slug) or number_after(last, known.values())
+    done = set()
+    for commit, number, slug in list(commits(version, tree)):
         done.add(number)
-        last = int(number)
         if newest:
             update(PATCHES / f'{number}-{slug}.patch',
                    mail_of(tree, commit) + ''.join(edits.get(number, [])))
@@ -481,6 +494,92 @@ def write(version, tree):
             say(f'patch {number} is no commit of this tree. Remove it, ' + (
                 'with the fix-ups of older versions, if it is to go.' if newest else
                 f'or say why in patches/{version}/{number}.skip.'))
+
+
+def hunks_of(patch, path):
+    """The hunks of that file in `patch`"""
+    return next((diff.hunks for diff in patch.diffs if diff.path == path), [])
+
+
+def change_hunks(hunks, was, now):
+    """Change the list `hunks` as `was` changed to `now`. Returns whether all hunks of
+    `was` that changed are in `hunks` too."""
+    ids, was_ids = [hunk_id(hunk) for hunk in hunks], [hunk_id(hunk) for hunk in was]
+    steps = difflib.SequenceMatcher(
+        None, was_ids, [hunk_id(hunk) for hunk in now], False).get_opcodes()
+    for step, first, end, new, new_end in reversed(steps):
+        if step == 'equal':
+            continue
+        gone = was_ids[first:end]
+        before = [ids.index(name) + 1 for name in was_ids[:first] if name in ids]
+        place = ids.index(gone[0]) if gone and gone[0] in ids else max(before, default=0)
+        if ids[place:place + len(gone)] != gone:
+            return False
+        hunks[place:place + len(gone)] = now[new:new_end]
+    return True
+
+
+def change_patch(number, was, now):
+    """Patch NUMBER of the newest version, changed as `was` changed to `now` in an older
+    one, or Stale"""
+    patch = full_patch(number)
+    if was.message() != now.message():
+        patch.text = now.text
+    was_paths = [diff.path for diff in was.diffs]
+    for diff in now.diffs:
+        mine = next((item for item in patch.diffs if item.path == diff.path), None)
+        if diff.path not in was_paths and not mine:
+            patch.diffs.append(diff)
+        elif not change_hunks(mine.hunks if mine else [], hunks_of(was, diff.path),
+                              diff.hunks):
+            raise Stale(diff.path)
+        elif mine and str(diff) != str(mine) and \
+                [hunk_id(hunk) for hunk in mine.hunks] == list(map(hunk_id, diff.hunks)):
+            # A merge needs the file that the patch was made for: take the one at hand
+            mine.head = diff.head
+    kept = {diff.path for diff in now.diffs}
+    patch.diffs = [diff for diff in patch.diffs if diff.hunks and
+                   (diff.path in kept or diff.path not in was_paths)]
+    return patch
+
+
+def write_for_all(version, tree, old):
+    """Have the patches of the newest version follow what changed in the tree of an older
+    one since `old`. A hunk that has a fix-up can't be changed so."""
+    texts = {}
+    before = {number: mail_of(tree, commit)
+              for commit, number, _ in list(commits(version, tree, old))}
+    for commit, number, slug in list(commits(version, tree)):
+        now, path = Patch(mail_of(tree, commit)), find(version, number)
+        if not path:
+            texts[PATCHES / f'{number}-{slug}.patch'] = str(now)
+            continue
+        was = Patch(before.get(number, ''))
+        if str(was) == str(now):
+            continue
+        if not full_patch(number):
+            die(f'{relative(path)} is a patch of {version} alone: run this without --for-all')
+        try:
+            changed = str(change_patch(number, was, now))
+        except Stale as stale:
+            die(f"patch {number} changed in {stale} where {path.name} of {version} stands for "
+                f'other lines of the newest version: change it in the tree of '
+                f'{versions()[0]}')
+        texts[next(PATCHES.glob(number + '-*.patch'))] = changed
+    saved = {path: path.read_text() if path.exists() else None for path in texts}
+    for path, text in texts.items():
+        update(path, text)
+    for commit, number, _ in list(commits(version, tree)):
+        made = Index(tree, commit)
+        if not made.apply(without_new_files(whole(version, number))) or \
+                made.result() != git_says(tree, 'rev-parse', commit + '^{tree}').strip():
+            for path, text in saved.items():
+                if text is None:
+                    path.unlink()
+                else:
+                    path.write_text(text)
+            die(f'patch {number} with its fix-up would not make commit {commit}: change it '
+                f'in the tree of {versions()[0]}')
 
 
 def number_after(last, known):
@@ -507,13 +606,14 @@ def entry_for(files):
 
 
 def write_maintainers(tree):
-    """Our entry comes behind the entry of virtio-serial"""
+    """Our entry comes behind the entry of virtio-serial, once it has a file"""
     path = pathlib.Path(tree, 'MAINTAINERS')
     entry = entry_for(git_says(tree, 'ls-files').splitlines())
     entries = [item for item in path.read_text().split('\n\n')
                if not item.startswith(entry[0] + '\n')]
     before = [item.split('\n', 1)[0] for item in entries].index('virtio-serial')
-    entries.insert(before + 1, '\n'.join(entry))
+    if any(line[:3] == 'F: ' for line in entry):
+        entries.insert(before + 1, '\n'.join(entry))
     path.write_text('\n\n'.join(entries))
 
 
@@ -551,6 +651,8 @@ def main():
                 write_states(version, pathlib.Path(out))
             case ['write', version, tree]:
                 write(version, tree)
+            case ['write-for-all', version, tree, old]:
+                write_for_all(version, tree, old)
             case ['maintainers', tree]:
                 write_maintainers(tree)
             case ['check']:

@@ -80,8 +80,8 @@ versions() {
     awk '$1 !~ /^#/ && NF { print $1 }' "$TOP/patches/versions"
 }
 
-# version_column VERSION COLUMN: a column of patches/versions for that version: "source",
-# "off" or "use"
+# version_column VERSION COLUMN: a column of patches/versions for that version: "from",
+# "source", "off" or "use"
 version_column() {
     awk -v version="$1" -v name="$2" '
         $1 == "#" && $2 == "name" { for (i = 2; i <= NF; i++) column[$i] = i - 1 }
@@ -90,6 +90,33 @@ version_column() {
 
 newest_version() {
     versions | head -n 1
+}
+
+# why_not VERSION: why the source of that version can't be had on this machine; nothing
+# if it can be had, or is there
+why_not() {
+    local commit
+    commit=$(version_column "$1" source)
+    commit=${commit#git:}
+    [ ! -e "$BUILD/qemu-$1.version" ] || return 0
+    case $(version_column "$1" source) in
+    git:*)
+        if [ -z "${QEMU_GIT:-}" ]; then
+            echo "QEMU's own repository: QEMU_GIT names no clone of it"
+        elif [ -e "$QEMU_GIT" ] &&
+                ! tree_git "$QEMU_GIT" cat-file -e "$commit^{tree}" 2>/dev/null; then
+            echo "commit ${commit::12} of QEMU: QEMU_GIT='$QEMU_GIT' does not have it"
+        fi ;;
+    esac
+}
+
+# newest_at_hand: the newest version whose source can be had on this machine
+newest_at_hand() {
+    local version
+    for version in $(versions); do
+        [ -n "$(why_not "$version")" ] || break
+    done
+    echo "$version"
 }
 
 default_version() {
@@ -112,9 +139,10 @@ a_version() {
 # version_for VERSION: the version of patches/versions whose patches fit QEMU VERSION
 # best: the newest one that is not newer than VERSION, or the oldest one
 version_for() {
-    local version
+    local version from
     for version in $(versions); do
-        [ "$(printf '%s\n' "$version" "$1" | sort -V | head -n 1)" != "$version" ] || break
+        from=$(version_column "$version" from)
+        [ "$(printf '%s\n' "$from" "$1" | sort -V | head -n 1)" != "$from" ] || break
     done
     echo "$version"
 }
@@ -160,6 +188,22 @@ upstream_compat() {
         die "hw/core/machine.c has no list hw_compat_${off/./_}, which patches/versions names"
 }
 
+# one_version TREE FILE: print a new file as the series has it: each #if on the version of
+# QEMU is decided for TREE
+one_version() {
+    local major minor micro
+    if ! grep -q QEMU_VERSION_M "$2"; then
+        cat "$2"
+        return 0
+    fi
+    IFS=. read -r major minor micro <"$1/VERSION"
+    # -x 2: that the file has changed is no failure
+    unifdef -x 2 -DQEMU_VERSION_MAJOR="$major" -DQEMU_VERSION_MINOR="$minor" \
+        -DQEMU_VERSION_MICRO="${micro:-0}" "$2" |
+        awk '{ print } /QEMU_VERSION_M/ { bad = 1 } END { exit bad }' ||
+        die "unifdef can't decide an #if of $2"
+}
+
 tree_git() {
     # Ignore all other configuration; allow root to work in a user's clone; start no
     # job in the background.
@@ -177,14 +221,60 @@ qemu_source() {
             { [ ! -e "$tree.version" ] || [ ! -e "$tree/VERSION" ]; }; then
         case $(version_column "$series" source) in
         debian) fetch_source qemu "$series" "$tree" ;;
+        git:*)  fetch_commit "$series" "$tree" ;;
         *)      die "patches/versions: the source of $series is none that is known" ;;
         esac
     fi
     # No other process works below build/: a lock file is left from a killed git.
     [ "${tree#"$BUILD"/}" = "$tree" ] || rm -f "$tree/.git/index.lock"
     qemu_repository "$tree"
+    qemu_subprojects "$tree"
     qemu_patches "$tree" "$series"
     qemu_overlay "$tree"
+}
+
+# fetch_commit VERSION TREE: make TREE a git repository with the commit of QEMU's own
+# repository that patches/versions names
+fetch_commit() {
+    local tree=$2 commit reason
+    commit=$(version_column "$1" source)
+    commit=${commit#git:}
+    reason=$(why_not "$1")
+    [ -z "$reason" ] || die "QEMU $1 can't be had: $reason"
+    say "- QEMU's commit ${commit::12} ..."
+    rm -rf "$tree" "$tree.new"
+    mkdir -p "$tree.new"
+    tree_git "$tree.new" init -q
+    run_logged "fetch-${tree##*/}" tree_git "$tree.new" fetch -q --depth 1 "$QEMU_GIT" "$commit"
+    tree_git "$tree.new" checkout -q --detach "$commit"
+    tree_git "$tree.new" tag pristine
+    mv "$tree.new" "$tree"
+    echo "$commit" >"$tree.version"
+}
+
+# qemu_subprojects TREE: a source package has the subprojects without which QEMU is not
+# built, and a commit of QEMU's repository has only files that say which ones. Take
+# those from a source package that has the same file. For a tree of the user's no source
+# package is fetched: QEMU's configure fetches what is missing.
+qemu_subprojects() {
+    local tree=$1 wrap dir version
+    for wrap in "$tree"/subprojects/{keycodemapdb,berkeley-softfloat-3,berkeley-testfloat-3}.wrap; do
+        dir=${wrap%.wrap}
+        if [ ! -e "$wrap" ] || [ -e "$dir" ]; then
+            continue
+        fi
+        for version in $(versions); do
+            [ "$(version_column "$version" source)" = debian ] || continue
+            [ -e "$BUILD/qemu-$version.version" ] || [ "${tree#"$BUILD"/}" = "$tree" ] ||
+                fetch_source qemu "$version" "$BUILD/qemu-$version"
+            if cmp -s "$wrap" "$BUILD/qemu-$version/subprojects/${wrap##*/}"; then
+                rm -rf "$dir.new"
+                cp -r "$BUILD/qemu-$version/subprojects/${dir##*/}" "$dir.new"
+                mv "$dir.new" "$dir"
+                break
+            fi
+        done
+    done
 }
 
 # qemu_repository TREE: make TREE a git repository with a tag "pristine".
@@ -435,6 +525,7 @@ qemu_worktree() {
     rm -rf "$tree" "$tree.whole"
     tree_git "$ours" worktree prune
     tree_git "$ours" worktree add -q --detach "$tree" pristine
+    qemu_subprojects "$tree"
     touch "$tree.whole"
 }
 

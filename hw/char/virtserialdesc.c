@@ -345,14 +345,11 @@ static void virtserialdesc_unrealize(DeviceState *dev)
     g_free(vsd->told);
 }
 
-/* QEMU 10.1 made it const */
 #if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR == 0
-typedef void ClassData;
+static void virtserialdesc_class_init(ObjectClass *klass, void *data)
 #else
-typedef const void ClassData;
+static void virtserialdesc_class_init(ObjectClass *klass, const void *data)
 #endif
-
-static void virtserialdesc_class_init(ObjectClass *klass, ClassData *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
     VirtIOSerialPortClass *k = VIRTIO_SERIAL_PORT_CLASS(klass);

@@ -30,6 +30,13 @@
 typedef CharBackend CharFrontend;
 #endif
 
+#if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MICRO < 50
+static char *qemu_chr_get_filename(Chardev *chr)
+{
+    return g_strdup(chr->filename);
+}
+#endif
+
 /* The bytes of memory that nobody has written */
 #define UNWRITTEN   0xa5
 
@@ -246,9 +253,9 @@ static void host_init(Host *host, const char *type)
 
     if (g_str_equal(type, "pty")) {
         struct termios tty;
+        g_autofree char *name = qemu_chr_get_filename(host->chr);
 
-        host->in = open(host->chr->filename + strlen("pty:"),
-                        O_RDWR | O_NOCTTY);
+        host->in = open(name + strlen("pty:"), O_RDWR | O_NOCTTY);
         host->out = host->in;
         g_assert_cmpint(tcgetattr(host->in, &tty), ==, 0);
         cfmakeraw(&tty);
@@ -746,6 +753,7 @@ static void test_drop_tls(void)
     bool done = false;
     int fd = socket(AF_INET, SOCK_STREAM, 0), i;
     g_autoptr(Fe) fe = NULL;
+    g_autofree char *name = NULL;
     ssize_t ret;
 
     g_assert_true(g_file_set_contents(keys, "qemu:00112233445566778899aabb\n",
@@ -755,7 +763,8 @@ static void test_drop_tls(void)
     fe = fe_new(new_chardev("socket,id=chr,host=127.0.0.1,port=0,server=on,"
                             "wait=off,tls-creds=server"));
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    addr.sin_port = htons(atoi(strstr(fe->chr.chr->filename, "127.0.0.1:") +
+    name = qemu_chr_get_filename(fe->chr.chr);
+    addr.sin_port = htons(atoi(strstr(name, "127.0.0.1:") +
                                strlen("127.0.0.1:")));
     g_assert_cmpint(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
     make_nonblocking(fd);
@@ -840,14 +849,11 @@ static int short_write(Chardev *chr, const uint8_t *buf, int len)
     return len;
 }
 
-/* QEMU 10.1 made it const */
 #if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR == 0
-typedef void ClassData;
+static void short_class_init(ObjectClass *klass, void *data)
 #else
-typedef const void ClassData;
+static void short_class_init(ObjectClass *klass, const void *data)
 #endif
-
-static void short_class_init(ObjectClass *klass, ClassData *data)
 {
     CHARDEV_CLASS(klass)->chr_write = short_write;
 }

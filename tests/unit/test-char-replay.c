@@ -17,13 +17,6 @@
 typedef CharBackend CharFrontend;
 #endif
 
-/* QEMU 10.1 made it const */
-#if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR == 0
-typedef void ClassData;
-#else
-typedef const void ClassData;
-#endif
-
 /*
  * The recording: one write. These functions replace stubs of QEMU; all stubs
  * of the same file have to be here.
@@ -129,7 +122,11 @@ static int short_write(Chardev *chr, const uint8_t *buf, int len)
     return len;
 }
 
-static void short_class_init(ObjectClass *klass, ClassData *data)
+#if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR == 0
+static void short_class_init(ObjectClass *klass, void *data)
+#else
+static void short_class_init(ObjectClass *klass, const void *data)
+#endif
 {
     CHARDEV_CLASS(klass)->chr_write = short_write;
 }
