@@ -133,19 +133,6 @@ static void test_unknown_ports(void *obj, void *arg, QGuestAllocator *alloc)
     vser_expect_nothing(drv);
 }
 
-static unsigned int count_of(const char *log, const char *what)
-{
-    g_autofree char *messages = NULL;
-    unsigned int count = 0;
-    char *p;
-
-    g_assert_true(g_file_get_contents(log, &messages, NULL, NULL));
-    for (p = messages; (p = strstr(p, what)); p++) {
-        count++;
-    }
-    return count;
-}
-
 /* Nor can such messages fill the log of a user who keeps QEMU's messages */
 static void test_few_words(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -169,8 +156,9 @@ static void test_few_words(void *obj, void *arg, QGuestAllocator *alloc)
     }
     vser_expect_nothing(drv);
     qtest_quit(qts);
-    g_assert_cmpuint(count_of(log, "virtio-serial-bus: "), ==, 2);
-    g_assert_cmpuint(count_of(log, "Guest failure in adding port 1"), ==, 1);
+    g_assert_cmpuint(vser_count_words(log, "virtio-serial-bus: "), ==, 2);
+    g_assert_cmpuint(vser_count_words(log, "Guest failure in adding port 1"),
+                     ==, 1);
     g_unlink(log);
 }
 

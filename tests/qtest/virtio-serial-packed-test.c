@@ -391,15 +391,21 @@ static unsigned int expect_taken(Packed *p, uint8_t byte)
     return n;
 }
 
+/* A port whose host does not read. Returns: the size of its output queue */
+static unsigned int flooded_up(Packed *p, void *obj, QGuestAllocator *alloc)
+{
+    packed_up(p, obj, alloc, "virtserialport", 0);
+    flood(p, 4096);
+    return p->rings[OVQ].vq->size;
+}
+
 /* A host that does not read goes, and its waiting bytes are dropped */
 static void test_gone(void *obj, void *arg, QGuestAllocator *alloc)
 {
     unsigned int size;
     Packed p;
 
-    packed_up(&p, obj, alloc, "virtserialport", 0);
-    size = p.rings[OVQ].vq->size;
-    flood(&p, 4096);
+    size = flooded_up(&p, obj, alloc);
     vser_end_disconnect(p.end);
     g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, size);
     expect_taken(&p, 'a');
@@ -414,9 +420,7 @@ static void test_replug(void *obj, void *arg, QGuestAllocator *alloc)
     unsigned int size;
     Packed p;
 
-    packed_up(&p, obj, alloc, "virtserialport", 0);
-    size = p.rings[OVQ].vq->size;
-    flood(&p, 4096);
+    size = flooded_up(&p, obj, alloc);
     qtest_qmp_device_del(p.qts, "port1");
     g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, size);
     vser_end_disconnect(p.end);

@@ -553,6 +553,18 @@ static void link_up(Link *l, void *obj, QGuestAllocator *alloc, Shape shape,
     open_port(l);
 }
 
+/* The same if this QEMU has @backend; if not, skip the case */
+static bool link_up_if_there(Link *l, void *obj, QGuestAllocator *alloc,
+                             const VSerBackend *backend)
+{
+    if (vser_skip_without_backend(global_qtest, backend)) {
+        return false;
+    }
+    link_up(l, obj, alloc, backend->bytewise ? SINGLE_BYTES : ANY_SHAPE,
+            backend);
+    return true;
+}
+
 /* A console, which is open at the host's end whoever is there */
 static void console_up(Link *l, void *obj, QGuestAllocator *alloc, Shape shape,
                        const VSerBackend *backend)
@@ -636,11 +648,9 @@ static void test_backend(void *obj, void *arg, QGuestAllocator *alloc)
     const VSerBackend *backend = arg;
     g_auto(Link) l = { 0 };
 
-    if (vser_skip_without_backend(global_qtest, backend)) {
+    if (!link_up_if_there(&l, obj, alloc, backend)) {
         return;
     }
-    link_up(&l, obj, alloc, backend->bytewise ? SINGLE_BYTES : ANY_SHAPE,
-            backend);
     use_backend(&l);
 
     if (backend->logged) {
@@ -1191,11 +1201,9 @@ static void test_restart(void *obj, void *arg, QGuestAllocator *alloc)
     const VSerBackend *backend = arg;
     g_auto(Link) l = { 0 };
 
-    if (vser_skip_without_backend(global_qtest, backend)) {
+    if (!link_up_if_there(&l, obj, alloc, backend)) {
         return;
     }
-    link_up(&l, obj, alloc, backend->bytewise ? SINGLE_BYTES : ANY_SHAPE,
-            backend);
     run_steps(&l, 200);
     finish(&l);
     reset(&l);
@@ -1725,30 +1733,16 @@ static void test_migrate_gone(void *obj, void *arg, QGuestAllocator *alloc)
  * Batches
  */
 
-/* How often @log, of trace events, has @event */
-static unsigned int count_events(const char *log, const char *event)
-{
-    g_autofree char *text = NULL;
-    unsigned int count = 0;
-    char *p;
-
-    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
-    for (p = text; (p = strstr(p, event)); p++) {
-        count++;
-    }
-    return count;
-}
-
 /* How often QEMU has told the guest that something is used */
 static unsigned int count_notifications(const char *log)
 {
-    return count_events(log, "virtio_notify ");
+    return vser_count_words(log, "virtio_notify ");
 }
 
 /* How often QEMU has taken a buffer out of a ring */
 static unsigned int count_pops(const char *log)
 {
-    return count_events(log, "virtqueue_pop ");
+    return vser_count_words(log, "virtqueue_pop ");
 }
 
 /* Have QEMU log these two events. Returns: the log, which is empty at first */

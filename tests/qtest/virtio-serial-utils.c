@@ -432,6 +432,19 @@ bool vser_migrate(QVSerDriver *drv, QTestState *to)
     return taken;
 }
 
+unsigned int vser_count_words(const char *log, const char *words)
+{
+    g_autofree char *text = NULL;
+    unsigned int count = 0;
+    char *p;
+
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    for (p = text; (p = strstr(p, words)); p++) {
+        count++;
+    }
+    return count;
+}
+
 void vser_expect_last_words(QTestState *to, const char *log, const char *why)
 {
     g_autofree char *messages = NULL;

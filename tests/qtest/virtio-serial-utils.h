@@ -186,6 +186,9 @@ bool vser_stream_is_taken(const char *stream, size_t size, uint32_t id,
  */
 char *vser_stream_find_queue(char *stream, size_t size, const QVirtQueue *vq);
 
+/* Returns: how often the file @log has @words */
+unsigned int vser_count_words(const char *log, const char *words);
+
 /* Parts of the above, for a migration that runs beside the test */
 void vser_expect_last_words(QTestState *to, const char *log, const char *why);
 void vser_migrate_out(QTestState *from, const char *uri);
