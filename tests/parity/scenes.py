@@ -265,6 +265,12 @@ class Scene:
             self.guest.kick(nr)
         self.settle()
 
+    def begin_stalled(self):
+        """The client does not read, and the host's side is full"""
+        self.begin()
+        self.stall()
+        self.flood()
+
     def post(self, count=8, size=BUFFER):
         for nr in self.ends:
             for _ in range(count):
@@ -506,9 +512,7 @@ def nobody_flood(s):
 
 @situation(lambda kind: kind.stalls)
 def stalled(s):
-    s.begin()
-    s.stall()
-    s.flood()
+    s.begin_stalled()
     s.note_buffers()
     s.stall(False)
     s.note_host()
@@ -519,9 +523,7 @@ def stalled(s):
 
 @situation(fast)
 def stalled_then_gone(s):
-    s.begin()
-    s.stall()
-    s.flood()
+    s.begin_stalled()
     s.disconnect()
     s.note_buffers()
     s.stall(False)
@@ -569,9 +571,7 @@ def stopped(s):
 
 @situation(stalls)
 def stopped_with_backlog(s):
-    s.begin()
-    s.stall()
-    s.flood()
+    s.begin_stalled()
     s.halt()
     s.stall(False)
     s.until(lambda: False)
@@ -678,9 +678,7 @@ def reset(s):
 
 @situation(stalls)
 def reset_with_backlog(s):
-    s.begin()
-    s.stall()
-    s.flood()
+    s.begin_stalled()
     s.guest.stop()
     s.guest.start()
     s.stall(False)
@@ -717,9 +715,7 @@ def change(s):
 @situation(lambda kind: kind is ends.Unix)
 def change_with_backlog(s):
     """The same while the client does not read"""
-    s.begin()
-    s.stall()
-    s.flood()
+    s.begin_stalled()
     s.change()
     s.connect()
     s.note_host()
@@ -756,9 +752,7 @@ def unplug(s):
 
 @situation(stalls)
 def unplug_with_backlog(s):
-    s.begin()
-    s.stall()
-    s.flood()
+    s.begin_stalled()
     unplug_all(s)
     s.note_buffers()
     for nr in s.ends:
@@ -831,9 +825,7 @@ def migration(s):
 
 @situation(stalls)
 def migration_with_backlog(s):
-    s.begin()
-    s.stall()
-    s.flood()
+    s.begin_stalled()
     s.migrate()
     s.connect()
     s.note_host()
@@ -844,9 +836,7 @@ def migration_with_backlog(s):
 @situation(stalls)
 def migration_twice_with_backlog(s):
     """No client connects at the first destination"""
-    s.begin()
-    s.stall()
-    s.flood()
+    s.begin_stalled()
     s.migrate()
     s.settle()
     s.migrate()
@@ -858,9 +848,7 @@ def migration_twice_with_backlog(s):
 
 @situation(stalls)
 def migration_stopped(s):
-    s.begin()
-    s.stall()
-    s.flood()
+    s.begin_stalled()
     s.halt()
     s.migrate()
     s.connect()
