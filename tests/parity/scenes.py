@@ -415,6 +415,30 @@ class Scene:
         self.guest.move(qemu)
         self.settle()
 
+    def job(self, command, **arguments):
+        self.qemu.must(command, **{"job-id": "job"}, **arguments)
+        end = time.monotonic() + 20
+        while (job := self.qemu.must("query-jobs")[0])["status"] != "concluded":
+            if time.monotonic() > end:
+                raise Gone(f"{command} does not end")
+        if "error" in job:
+            raise Gone(f"{command}: {job['error']}")
+        self.qemu.must("job-dismiss", id="job")
+
+    def save_and_load(self):
+        """
+        Save a snapshot and load it at once: what the driver knows has not changed
+        """
+        file = {"driver": "file", "filename": f"{self.directory}/disk"}
+        disk = {"driver": "qcow2", "file": "file"}
+        self.job("blockdev-create", options={**file, "size": 0})
+        self.qemu.must("blockdev-add", **file, **{"node-name": "file"})
+        self.job("blockdev-create", options={**disk, "size": 1 << 26})
+        self.qemu.must("blockdev-add", **disk, **{"node-name": "disk"})
+        for command in "snapshot-save", "snapshot-load":
+            self.job(command, tag="here", vmstate="disk", devices=["disk"])
+        self.settle()
+
     def fresh(self):
         """Start with new ends and new streams"""
         self.settle()
@@ -857,3 +881,17 @@ def migration_stopped(s):
     s.note_host()
     s.note_buffers()
     s.note_lives()
+
+
+@situation(stalls)
+def snapshot_with_backlog(s):
+    """Nothing is lost, although the machine is loaded over itself"""
+    s.begin_stalled()
+    s.note_events()
+    s.save_and_load()
+    s.note_events("events-then")
+    s.stall(False)
+    s.note_host()
+    s.note_buffers()
+    s.note_lives()
+    s.note_broken()
