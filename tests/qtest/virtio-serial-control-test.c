@@ -16,6 +16,7 @@
 #include "libqtest-single.h"
 #include "qemu/bswap.h"
 #include "qemu/module.h"
+#include "libqos/virtio-pci.h"
 #include "libqos/virtio-serial.h"
 #include "standard-headers/linux/virtio_ring.h"
 #include "virtio-serial-control-test.h"
@@ -88,6 +89,24 @@ static void test_order(void *obj, void *arg, QGuestAllocator *alloc)
     vser_port_ready(drv, 3);
     vser_expect_identity(drv, kind, 3, "closed");
     vser_expect_nothing(drv);
+}
+
+/* A driver may write to a console before it has any queue */
+static void test_emergency(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, arg);
+    QVirtioPCIDevice *dev = container_of(drv->vdev, QVirtioPCIDevice, vdev);
+    QDict *response;
+
+    qpci_io_writel(dev->pdev, dev->bar, dev->device_cfg_offset +
+                   offsetof(struct virtio_console_config, emerg_wr), '!');
+    /* Another field is no write to the console */
+    qpci_io_writew(dev->pdev, dev->bar, dev->device_cfg_offset +
+                   offsetof(struct virtio_console_config, cols), 80);
+    response = qtest_qmp(drv->qts, "{ 'execute': 'ringbuf-read', 'arguments':"
+                         " { 'device': 'c0', 'size': 16 } }");
+    g_assert_cmpstr(qdict_get_str(response, "return"), ==, "!");
+    qobject_unref(response);
 }
 
 /*
@@ -1579,6 +1598,8 @@ static const VSerCase cases[] = {
     { "bad-buffers", test_bad_buffers, .ports = PORT(1, "$A"),
       .legacy = true },
     { "register", test_register },
+    { "emergency", test_emergency, .ports = CONSOLE_0("0"),
+      .arch = "x86_64" },
     { "broken-chains", test_broken_chains, .ports = PORT(1, "$A"),
       .legacy = true },
     { "migrate/settled", test_migrate_settled },
