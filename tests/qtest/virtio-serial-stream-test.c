@@ -783,7 +783,7 @@ static GByteArray *read_sink(Link *l, const char *type, const char *path)
         QDict *response = qtest_qmp(l->drv->qts, "{ 'execute': 'ringbuf-read',"
                                     " 'arguments': { 'device': 'end',"
                                     " 'size': %u, 'format': 'base64' } }",
-                                    RINGBUF);
+                                    SIZE_MAX_POSTED);
 
         g_assert_true(qdict_haskey(response, "return"));
         text = (char *)g_base64_decode(qdict_get_str(response, "return"), &len);
@@ -1293,6 +1293,30 @@ static void change(Link *l)
         "{ 'type': 'socket', 'data': { 'server': false,"
         " 'addr': { 'type': 'fd', 'data': { 'str': 'end' } } } }"));
     vser_end_connect(next);
+}
+
+/*
+ * A chardev that always has room takes the place of one whose host does not
+ * read. It has no watch to wait for, and gets all waiting bytes at once.
+ */
+static void test_change_to_sink(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(GByteArray) data = NULL;
+    g_auto(Link) l = { 0 };
+
+    link_up(&l, obj, alloc, PAGES, &vser_backends[1]);
+    throttle(&l);
+    qtest_qmp_assert_success(l.drv->qts, "{ 'execute': 'chardev-change',"
+                             " 'arguments': { 'id': 'end', 'backend': {"
+                             " 'type': 'ringbuf', 'data': { 'size': %u } } } }",
+                             SIZE_MAX_POSTED);
+    while (host_reads(&l)) {
+        continue;
+    }
+    expect_reclaimed(&l);
+    data = read_sink(&l, "ringbuf", NULL);
+    stream_got(&l.to_host, data);
+    g_assert_cmpuint(l.to_host.got, ==, l.to_host.put);
 }
 
 /* A chardev without a client: the same as if the host had gone */
@@ -2236,6 +2260,7 @@ static const VSerCase cases[] = {
     { "throttled/change", test_throttled, (void *)&changes },
     { "throttled/change-to-closed", test_throttled,
       (void *)&changes_to_closed },
+    { "throttled/change-to-sink", test_change_to_sink },
     { "migrate/busy", test_migrate, (void *)&busy, .legacy = true },
     { "migrate/throttled", test_migrate, (void *)&throttled },
     { "migrate/not-begun", test_migrate_not_begun },
