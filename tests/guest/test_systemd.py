@@ -536,6 +536,31 @@ class Systemd(SystemdTest):
         self.wait_unit('vser-usb@1209:000a:M3', 'inactive')
         self.assertEqual(self.guest.sh('systemctl --failed --plain --no-legend'), '')
 
+    def test_daemon_cannot_start(self):
+        """It is tried for ever, and says so in the journal a few times a minute."""
+        drop_in = '/run/systemd/system/vser-daemon.service.d'
+        self.guest.sh(f'mkdir -p {drop_in}\n'
+                      f'printf "[Service]\\nRuntimeDirectory=\\n" >{drop_in}/test.conf\n'
+                      'systemctl stop vser-daemon; systemctl daemon-reload\n'
+                      'rm -rf /run/virtio-serial-desc\n'
+                      'systemctl start --no-block vser-daemon')
+
+        def mend():
+            self.guest.sh(f'rm -r {drop_in}\nsystemctl daemon-reload\n'
+                          'systemctl restart vser-daemon')
+        self.addCleanup(mend)
+        self.guest.wait_until('[ "$(systemctl show -p NRestarts --value vser-daemon)" '
+                              '-ge 3 ]')
+        journal = [json.loads(line) for line in self.guest.sh(
+            'journalctl -b -u vser-daemon -o json').splitlines()]
+        at = [i for i, entry in enumerate(journal)
+              if 'Read-only file system' in entry['MESSAGE']]
+        self.assertGreaterEqual(len(at), 3)
+        for one, next in zip(at, at[1:]):
+            self.assertGreater(int(journal[next]['__MONOTONIC_TIMESTAMP']) -
+                               int(journal[one]['__MONOTONIC_TIMESTAMP']), 5e6)
+            self.assertLess(next - one, 10)
+
     def test_no_serial_number(self):
         """Then the instance is the kernel's name."""
         port = Port('anonymous', desc='1209:0002', nr=9)
