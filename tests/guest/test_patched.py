@@ -132,7 +132,8 @@ class DescribedPorts(GuestTest):
                 **{f'ID_USB_{k}': v for k, v in named.items()},
                 'ID_USB_INTERFACES': ':ff0000:',
                 'VIRTIO_PORT_MODALIAS':
-                    'usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00'})
+                    'usb:v1209p0001d0100dc00dsc00dp00icFFisc00ip00in00',
+                'VIRTIO_PORT_SOURCE': 'driver'})
 
     def test_bytes(self):
         for id, link in (('s1', 'by-usb-id/1209:0001:S1'),
