@@ -380,10 +380,18 @@ static const Field cdc_union_fields[] = {
                 numbers),
 };
 
+/* CDC 1.1, 5.2.3.9. Linux 7 spells its last field otherwise than Linux 6. */
+struct cdc_country_desc {
+    uint8_t bFunctionLength;
+    uint8_t bDescriptorType;
+    uint8_t bDescriptorSubtype;
+    uint8_t iCountryCodeRelDate;
+    uint8_t wCountryCode0[2];
+};
+
 static const Field cdc_country_fields[] = {
-    FIELD(usb_cdc_country_functional_desc, iCountryCodeRelDate, string),
-    FIELD_NAMED("wCountryCode", usb_cdc_country_functional_desc, wCountyCode0,
-                hexes),
+    FIELD(cdc_country_desc, iCountryCodeRelDate, string),
+    FIELD_NAMED("wCountryCode", cdc_country_desc, wCountryCode0, hexes),
 };
 
 static const Field cdc_ethernet_fields[] = {
