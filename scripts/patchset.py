@@ -348,12 +348,16 @@ def recorded(diff):
 def solved(number, path, text, clean):
     """`text`, or the text in which somebody has solved its conflicts"""
     place = TOP / 'build' / 'conflict' / number / path
+    # The conflict that the file is the solution of: another one's solution is no use
+    asked = place.with_name(place.name + '.conflict')
     if clean:
         return text
-    if place.exists() and '<<<<<<<' not in place.read_text():
+    if not (place.exists() and asked.exists() and asked.read_text() == text):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        asked.write_text(text)
+    elif '<<<<<<<' not in place.read_text():
         return place.read_text()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(text)
     raise Stale(f'{path} was edited where patch {number} edits it. Solve the conflicts in '
                 f'{relative(place)}, which is the file as it is before that patch, and '
                 f'run scripts/refresh-patches {versions()[0]}.')
