@@ -10,18 +10,39 @@
 #include <time.h>
 #include "text.h"
 
+static void print_message(FILE *out, const char *text)
+{
+    fputs("vser: ", out);
+    text_print(out, text);
+    putc('\n', out);
+}
+
 void vser_error(const char *fmt, ...)
 {
-    char *message;
+    char *message, *line = NULL;
+    bool in_one = false;
+    const char *text;
+    size_t size;
+    FILE *out;
     va_list ap;
     int length;
 
     va_start(ap, fmt);
     length = vasprintf(&message, fmt, ap);
     va_end(ap);
-    fputs("vser: ", stderr);
-    text_print(stderr, length < 0 ? fmt : message);
-    putc('\n', stderr);
+    text = length < 0 ? fmt : message;
+    /* stderr has no buffer: each character of a message would be a write */
+    out = open_memstream(&line, &size);
+    if (out) {
+        print_message(out, text);
+        in_one = fclose(out) == 0;
+    }
+    if (in_one) {
+        fwrite(line, 1, size, stderr);
+    } else {
+        print_message(stderr, text);
+    }
+    free(line);
     if (length >= 0) {
         free(message);
     }
