@@ -14,9 +14,6 @@
 #include "derived-name.h"
 #include "descriptor.h"
 
-/* Where the fields of a name are; "%n" is the end, reached if all match */
-#define NAME_FORM   "usb:v%4Xp%4Xd%4Xdc%2Xdsc%2Xdp%2Xic%2Xisc%2Xip%2Xin%2X%n"
-
 /* The most digits of a number that QEMU adds: it counts a machine's ports */
 #define NUMBER_DIGITS   5
 
@@ -42,6 +39,14 @@ static bool is_exact(const char *name, const char *serial)
             !may_be_numbered(serial));
 }
 
+/* The byte that two hex digits of a name say */
+static uint8_t byte_of(const char *digits)
+{
+    char two[] = { digits[0], digits[1], '\0' };
+
+    return strtoul(two, NULL, 16);
+}
+
 /* Set a field of one byte in the descriptor at @p */
 #define SET_BYTE(p, type, field, value) \
     ((p)[offsetof(struct type, field)] = (value))
@@ -50,34 +55,34 @@ size_t derived_name_blob(const char *name,
                          uint8_t blob[VIRTIO_SERIAL_DESC_BUILT_MAX],
                          bool *exact)
 {
-    /* In the order of the name: v p d dc dsc dp ic isc ip in */
-    unsigned int v, p, d, dc, dsc, dp, ic, isc, ip, in;
+    char digits[VIRTIO_SERIAL_DESC_NAME_DIGITS];
     char again[VIRTIO_SERIAL_DESC_NAME_SIZE], ids[32], class[32];
     VirtIOSerialDescProps props = {
         .value[VIRTIO_SERIAL_DESC_IDS] = ids,
         .value[VIRTIO_SERIAL_DESC_CLASS] = class,
     };
     VirtIOSerialDescError err;
-    const char *serial;
+    const char *rest, *serial;
     uint8_t *desc;
     size_t length;
-    int end = 0;
 
-    if (strlen(name) >= VIRTIO_SERIAL_DESC_NAME_SIZE ||
-        sscanf(name, NAME_FORM, &v, &p, &d, &dc, &dsc, &dp, &ic, &isc, &ip,
-               &in, &end) != 10 || !end ||
-        (name[end] && name[end] != '#')) {
+    rest = virtio_serial_desc_split_name(name, digits);
+    if (!rest || strlen(name) >= VIRTIO_SERIAL_DESC_NAME_SIZE) {
         return 0;
     }
-    serial = name[end] ? name + end + 1 : NULL;
+    serial = *rest ? rest + 1 : NULL;
     *exact = is_exact(name, serial);
 
-    snprintf(ids, sizeof(ids), "%04x:%04x:%04x", v, p, d);
-    if (ic == USB_CLASS_COMM && isc == USB_CDC_SUBCLASS_ACM &&
-        ip == USB_CDC_ACM_PROTO_AT_V25TER && in == 0) {
+    snprintf(ids, sizeof(ids), "%.4s:%.4s:%.4s", digits, digits + 4,
+             digits + 8);
+    if (byte_of(digits + 18) == USB_CLASS_COMM &&
+        byte_of(digits + 20) == USB_CDC_SUBCLASS_ACM &&
+        byte_of(digits + 22) == USB_CDC_ACM_PROTO_AT_V25TER &&
+        byte_of(digits + 24) == 0) {
         strcpy(class, "cdc-acm");
     } else {
-        snprintf(class, sizeof(class), "%02x:%02x:%02x", ic, isc, ip);
+        snprintf(class, sizeof(class), "%.2s:%.2s:%.2s", digits + 18,
+                 digits + 20, digits + 22);
     }
     props.value[VIRTIO_SERIAL_DESC_SERIAL] = (char *)serial;
     length = virtio_serial_desc_build(&props, blob, &err);
@@ -86,14 +91,14 @@ size_t derived_name_blob(const char *name,
     }
 
     /* What a file can have, and no property */
-    SET_BYTE(blob, usb_device_descriptor, bDeviceClass, dc);
-    SET_BYTE(blob, usb_device_descriptor, bDeviceSubClass, dsc);
-    SET_BYTE(blob, usb_device_descriptor, bDeviceProtocol, dp);
+    SET_BYTE(blob, usb_device_descriptor, bDeviceClass, byte_of(digits + 12));
+    SET_BYTE(blob, usb_device_descriptor, bDeviceSubClass, byte_of(digits + 14));
+    SET_BYTE(blob, usb_device_descriptor, bDeviceProtocol, byte_of(digits + 16));
     for (desc = blob; desc_type(desc) != USB_DT_INTERFACE;
          desc += desc_length(desc)) {
         /* the first interface */
     }
-    SET_BYTE(desc, usb_interface_descriptor, bInterfaceNumber, in);
+    SET_BYTE(desc, usb_interface_descriptor, bInterfaceNumber, byte_of(digits + 24));
 
     virtio_serial_desc_name(blob, length, 0, again);
     return strcmp(again, name) == 0 ? length : 0;

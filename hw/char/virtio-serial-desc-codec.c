@@ -517,23 +517,31 @@ static const char *codec_parse_form(const char *name, const char *form,
     return *name == '\0' || *name == before_serial ? name : NULL;
 }
 
+const char *
+virtio_serial_desc_split_name(const char *name,
+                              char digits[VIRTIO_SERIAL_DESC_NAME_DIGITS])
+{
+    return codec_parse_form(name, "usb:v????p????d????dc??dsc??dp??"
+                            "ic??isc??ip??in??", '#', digits);
+}
+
 bool virtio_serial_desc_parse_name(const char *name,
                                    VirtIOSerialDescNamed *named,
                                    VirtIOSerialDescError *err)
 {
     uint8_t string[2 + 2 * STRING_MAX_UNITS];
     const char *rest;
-    char d[18];
+    char d[VIRTIO_SERIAL_DESC_NAME_DIGITS];
 
     *named = (VirtIOSerialDescNamed) { .serial = NULL };
     rest = codec_parse_form(name, "usb:????:????", ':', d);
     if (rest) {
         sprintf(named->ids, "%.4s:%.4s", d, d + 4);
     } else {
-        /* What virtio_serial_desc_name() makes of a built blob */
-        rest = codec_parse_form(name, "usb:v????p????d????dc00dsc00dp00"
-                                "ic??isc??ip??in00", '#', d);
-        if (!rest) {
+        rest = virtio_serial_desc_split_name(name, d);
+        /* A built blob has no class of the device, and interface 0 comes first */
+        if (!rest || memcmp(d + 12, "000000", 6) != 0 ||
+            memcmp(d + 24, "00", 2) != 0) {
             return codec_refuse(err, "name", name, "expected usb:VVVV:PPPP or "
                                 "usb:VVVV:PPPP:SERIAL, as in usb:1209:0001:A1, "
                                 "or a name that QEMU derives from desc; the "
@@ -541,7 +549,7 @@ bool virtio_serial_desc_parse_name(const char *name,
                                 "any name");
         }
         sprintf(named->ids, "%.4s:%.4s:%.4s", d, d + 4, d + 8);
-        sprintf(named->class, "%.2s:%.2s:%.2s", d + 12, d + 14, d + 16);
+        sprintf(named->class, "%.2s:%.2s:%.2s", d + 18, d + 20, d + 22);
     }
     if (*rest == '\0') {
         return true;

@@ -131,6 +131,26 @@ size_t virtio_serial_desc_build(const VirtIOSerialDescProps *props,
  */
 bool virtio_serial_desc_name_describes(const char *name);
 
+/* How many hex digits a name of virtio_serial_desc_name() has */
+#define VIRTIO_SERIAL_DESC_NAME_DIGITS  26
+
+/**
+ * virtio_serial_desc_split_name:
+ * @name: a name
+ * @digits: filled with the hex digits of the name, without a NUL: idVendor,
+ *          idProduct and bcdDevice, four each; then, two each, class, subclass
+ *          and protocol of the device and of the first interface, and that
+ *          interface's number
+ *
+ * Take a name apart that has the form of virtio_serial_desc_name().
+ *
+ * Returns: the end of @name, which is empty or '#' and the serial number; NULL
+ * if @name has another form.
+ */
+const char *
+virtio_serial_desc_split_name(const char *name,
+                              char digits[VIRTIO_SERIAL_DESC_NAME_DIGITS]);
+
 /* What such a name says, as the properties say it */
 typedef struct VirtIOSerialDescNamed {
     char ids[sizeof("VVVV:PPPP:RRRR")];     /* "desc" */
