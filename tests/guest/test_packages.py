@@ -223,7 +223,8 @@ class PackagesGone(SystemdTest):
             systemd-hwdb query $key
         done
         echo == ports
-        find /dev/virtio-ports /run/virtio-serial-desc -printf '%y %p %l\n' 2>/dev/null
+        find /dev/virtio-ports /run/virtio-serial-desc -printf '%y %p %l\n' \
+            2>/dev/null | sort
         stat -c '%n %U %G %a' /dev/vport0*
         getent passwd; getent group
         ls /etc/udev /run/udev/rules.d 2>/dev/null
@@ -253,6 +254,8 @@ class PackagesGone(SystemdTest):
         # How the guide talks to the example
         bob = self.port('bob')
         bob.socket.close()
+        # An agent that is still to end would take the words, and answer nobody
+        guest.wait_until(f'[ ! -e /proc/{pid} ]')
         [command] = [line for line in troubleshooting() if 'socat' in line]
         self.assertRegex(subprocess.run(
             command.replace('/run/acme/alice', str(guest.dir / 'bob')), shell=True,
