@@ -92,13 +92,16 @@ size_t derived_name_blob(const char *name,
 
     /* What a file can have, and no property */
     SET_BYTE(blob, usb_device_descriptor, bDeviceClass, byte_of(digits + 12));
-    SET_BYTE(blob, usb_device_descriptor, bDeviceSubClass, byte_of(digits + 14));
-    SET_BYTE(blob, usb_device_descriptor, bDeviceProtocol, byte_of(digits + 16));
+    SET_BYTE(blob, usb_device_descriptor, bDeviceSubClass,
+             byte_of(digits + 14));
+    SET_BYTE(blob, usb_device_descriptor, bDeviceProtocol,
+             byte_of(digits + 16));
     for (desc = blob; desc_type(desc) != USB_DT_INTERFACE;
          desc += desc_length(desc)) {
         /* the first interface */
     }
-    SET_BYTE(desc, usb_interface_descriptor, bInterfaceNumber, byte_of(digits + 24));
+    SET_BYTE(desc, usb_interface_descriptor, bInterfaceNumber,
+             byte_of(digits + 24));
 
     virtio_serial_desc_name(blob, length, 0, again);
     return strcmp(again, name) == 0 ? length : 0;

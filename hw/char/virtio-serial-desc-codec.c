@@ -539,7 +539,7 @@ bool virtio_serial_desc_parse_name(const char *name,
         sprintf(named->ids, "%.4s:%.4s", d, d + 4);
     } else {
         rest = virtio_serial_desc_split_name(name, d);
-        /* A built blob has no class of the device, and interface 0 comes first */
+        /* A built blob has no device class, and interface 0 comes first */
         if (!rest || memcmp(d + 12, "000000", 6) != 0 ||
             memcmp(d + 24, "00", 2) != 0) {
             return codec_refuse(err, "name", name, "expected usb:VVVV:PPPP or "
