@@ -1109,10 +1109,10 @@ class SystemdMonitor(SystemdTest):
         self.next('present', port='vport0p1', serial='M1', source='store')
         port = Port('hot', desc='1209:0042', desc_serial='hot', nr=9)
         self.guest.plug(port)
-        # By its name, unless the record is faster
         line = self.next('added', port='vport0p9', serial='hot', product=None)
-        if line['source'] == 'name':
-            self.next('changed', port='vport0p9', serial='hot', source='store')
+        # Its name and its record come in either order, and a line tells of each
+        while line['source'] != 'store' or line['name'] is None:
+            line = self.next('changed', port='vport0p9', serial='hot')
         # The node has its links and rights by now
         link = f'{LINKS}/by-usb-id/1209:0042:hot'
         self.guest.sh(f'exec 3<>{link}')
