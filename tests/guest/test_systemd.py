@@ -280,6 +280,26 @@ class Systemd(SystemdTest):
         self.ask(port, 'alice')
         self.check_truth()
 
+    def test_comes_while_the_agent_ends(self):
+        """The port comes again before its agent is through: the agent is started."""
+        port = self.port('alice')
+        self.wait_unit('acme-kernel-stats@alice')
+        self.guest.sh('d=/run/systemd/system/acme-kernel-stats@alice.service.d; '
+                      'mkdir -p $d && printf "[Service]\\nExecStopPost=/bin/sh -c '
+                      "'while [ -e /run/hold ]; do sleep 0.1; done'"
+                      '\\n" >$d/slow.conf; >/run/hold; systemctl daemon-reload')
+        self.addCleanup(self.guest.sh, 'rm -rf /run/hold /run/systemd/system/'
+                        'acme-kernel-stats@alice.service.d; systemctl daemon-reload')
+        self.guest.unplug(port)
+        self.wait_unit('acme-kernel-stats@alice', 'deactivating')
+        self.guest.plug(port)
+        self.guest.wait_until(f'systemctl is-active {LINKS}/by-usb-id/1209:0001:alice')
+        self.assertEqual(self.unit('acme-kernel-stats@alice', 'ActiveState'),
+                         'deactivating')
+        self.guest.sh('rm /run/hold')
+        self.ask(port, 'alice')
+        self.wait_unit('acme-kernel-stats@alice')
+
     def test_no_agent_for_these(self):
         """A host that names a user of the system, or none that the guest has."""
         alice = self.guest.sh('id -u alice').strip()
