@@ -275,8 +275,9 @@ static void stall_pending(Server *s)
                 continue;
             }
             while ((t = TAILQ_FIRST(&s->pending[in][ep]))) {
+                /* A part of an OUT transfer may have gone to the port */
                 transfer_dequeue(s, t);
-                transfer_complete(s, t, -EPIPE, 0, NULL);
+                transfer_complete(s, t, -EPIPE, t->done, NULL);
             }
         }
     }

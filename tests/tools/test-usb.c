@@ -1005,6 +1005,29 @@ static void test_halt(void)
     unplug(p);
 }
 
+/* Who halts an endpoint is told how much of a transfer has gone to the port */
+static void test_halt_halfway(void)
+{
+    Plugged *p = plug_class("vendor");
+    enum { BIG = 4 << 20 };
+    g_autofree uint8_t *data = g_malloc0(BIG);
+    uint32_t first, second, request;
+    int gone;
+
+    configure(p);
+    first = submit(p, OUT, 1, 0, BIG, NULL, data);
+    second = submit(p, OUT, 1, 0, 1, NULL, data);
+    /* After its answer, and before the next request, the device writes */
+    control(p, "80 08 0000 0000 0100", "01");
+    request = submit(p, OUT, 0, 0, 0, "02 03 0000 0100 0000", NULL);
+    answered(p, request, OUT, 0, 0, NULL);
+    g_assert_cmpint(ioctl(p->ports[0], FIONREAD, &gone), ==, 0);
+    g_assert_cmpint(gone, >, 0);
+    answered(p, first, OUT, -EPIPE, gone, NULL);
+    answered(p, second, OUT, -EPIPE, 0, NULL);
+    unplug(p);
+}
+
 static void test_unlink(void)
 {
     Plugged *p = plug_class("vendor");
@@ -1322,6 +1345,7 @@ int main(int argc, char **argv)
     g_test_add_func("/usb/pipe-of-settings", test_pipe_of_settings);
     g_test_add_func("/usb/nonsense", test_nonsense);
     g_test_add_func("/usb/halt", test_halt);
+    g_test_add_func("/usb/halt-halfway", test_halt_halfway);
     g_test_add_func("/usb/unlink", test_unlink);
     g_test_add_func("/usb/back-pressure", test_back_pressure);
     g_test_add_func("/usb/limits", test_limits);
