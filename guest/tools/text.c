@@ -38,7 +38,11 @@ void text_print(FILE *stream, const char *text)
         bool escape = text_is_control(text_next(text, &size));
 
         for (i = 0; i < size; i++, text++) {
-            fprintf(stream, escape ? "\\x%02x" : "%c", (unsigned char)*text);
+            if (escape) {
+                fprintf(stream, "\\x%02x", (unsigned char)*text);
+            } else {
+                putc(*text, stream);
+            }
         }
     }
 }
@@ -55,8 +59,10 @@ void text_print_json(FILE *stream, const char *text)
         } else if (text_is_control(c)) {
             fprintf(stream, "\\u%04x", c);
         } else {
-            fprintf(stream, c == '"' || c == '\\' ? "\\%.*s" : "%.*s",
-                    (int)size, text);
+            if (c == '"' || c == '\\') {
+                putc('\\', stream);
+            }
+            fwrite(text, 1, size, stream);
         }
         text += size;
     }

@@ -83,7 +83,8 @@ class Program(ToolsTest):
                          ['NOTIFY_SOCKET'])
 
     def test_fuzz(self):
-        for target in 'fuzz-records', 'fuzz-derived':
+        for target in ('fuzz-records', 'fuzz-derived', 'fuzz-events', 'fuzz-show',
+                       'fuzz-text', 'fuzz-usb-ip'):
             done = subprocess.run(
                 ['meson', 'test', '-C', BUILD, '--no-rebuild', '--print-errorlogs',
                  target], stdout=subprocess.PIPE, text=True)
