@@ -377,7 +377,7 @@ static void read_buffer(QVSerDriver *drv, QVSerBuffer *buf, uint32_t used,
         len = MIN(buf->segments[i].len, used - copied);
         if (buf->segments[i].addr) {
             qtest_memread(drv->qts, buf->segments[i].addr, data + copied, len);
-        } else {
+        } else if (len) {
             memcpy(data + copied, p, len);
         }
         copied += len;
