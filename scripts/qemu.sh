@@ -481,22 +481,26 @@ qemu_build() {
     run_logged "build-${1##*/}" ninja -C "$1/build" "${@:2}"
 }
 
+# device_list TREE FILE SYMBOL...: a list of the devices that --with-devices-ARCH names
+device_list() {
+    local file=$1/$2
+    printf 'CONFIG_%s=y\n' "${@:3}" >"$file.new"
+    # Meson configures again if this file is new: keep a file that is the same.
+    if cmp -s "$file.new" "$file"; then
+        rm "$file.new"
+    else
+        mv "$file.new" "$file"
+    fi
+}
+
 # qemu_targets TREE: build the emulators of a big-endian machine and of a machine with
 # virtio-mmio for the qtests, in TREE/build-targets, with few devices besides ours.
 qemu_targets() {
-    local tree=$1 file
+    local tree=$1
     local ppc64=configs/devices/ppc64-softmmu/virtio-serial.mak
     local arm=configs/devices/arm-softmmu/virtio-serial.mak
-    printf 'CONFIG_%s=y\n' PSERIES VIRTIO_PCI VIRTIO_SERIAL >"$tree/$ppc64.new"
-    printf 'CONFIG_%s=y\n' ARM_VIRT VIRTIO_SERIAL >"$tree/$arm.new"
-    for file in "$ppc64" "$arm"; do
-        # Meson configures again if this file is new: keep a file that is the same.
-        if cmp -s "$tree/$file.new" "$tree/$file"; then
-            rm "$tree/$file.new"
-        else
-            mv "$tree/$file.new" "$tree/$file"
-        fi
-    done
+    device_list "$tree" "$ppc64" PSERIES VIRTIO_PCI VIRTIO_SERIAL
+    device_list "$tree" "$arm" ARM_VIRT VIRTIO_SERIAL
     tree_exclude "$tree" "/$ppc64" "/$arm" /build-targets/
     qemu_configure "$tree" build-targets "${QEMU_CONFIGURE[@]}" \
         --target-list=ppc64-softmmu,arm-softmmu --without-default-devices \
@@ -515,6 +519,26 @@ qemu_tls() {
     run_logged "build-${tree##*/}-tls" ninja -C "$tree/build-tls" \
         qemu-system-x86_64 tests/qtest/qos-test \
         tests/unit/test-char tests/unit/test-char-lend
+}
+
+# qemu_asan TREE: build an emulator with AddressSanitizer and UndefinedBehaviorSanitizer,
+# the tests that our suites run, and QEMU's own fuzzer, in TREE/build-asan, with few
+# devices besides ours. clang alone has a fuzzer.
+qemu_asan() {
+    local tree=$1 programs file=configs/devices/x86_64-softmmu/virtio-serial.mak
+    need asan
+    device_list "$tree" "$file" I440FX VIRTIO_PCI VIRTIO_SERIAL
+    tree_exclude "$tree" "/$file" /build-asan/
+    # Line numbers are all that a report needs, and are built faster than the rest.
+    # Not --disable-werror: meson forgets it when it configures again.
+    qemu_configure "$tree" build-asan "${QEMU_CONFIGURE[@]}" \
+        --cc=clang --cxx=clang++ --host-cc=clang \
+        --enable-asan --enable-ubsan --enable-fuzzing \
+        --without-default-devices --with-devices-x86_64=virtio-serial \
+        --disable-debug-info --extra-cflags="-gline-tables-only -Wno-error" -Doptimization=1
+    mapfile -t programs < <(qemu_tests "$tree")
+    run_logged "build-${tree##*/}-asan" ninja -C "$tree/build-asan" -j "$JOBS" \
+        qemu-system-x86_64 qemu-fuzz-x86_64 "${programs[@]}"
 }
 
 # qemu_worktree SERIES TREE: make TREE another work tree of build/qemu-SERIES, at
