@@ -56,7 +56,8 @@
  *   went                     end; if the entry still is, ask for a new snapshot
  *   the feed's port went     remove all its entries; another port may be a feed
  *   events were lost         ask all feeds for a new snapshot
- *   the daemon started       entries of an earlier daemon must be confirmed
+ *   the daemon started       entries of an earlier daemon must be confirmed; if
+ *                            that was killed amid changes, udev looks at all
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -132,6 +133,19 @@ static void tell_udev(const char *name)
     if (fd >= 0) {
         close(fd);
     }
+}
+
+/* An earlier daemon may have changed the store and not have told udev */
+static void tell_udev_of_all(void)
+{
+    size_t count, i;
+    char **names = port_names(&count);
+
+    for (i = 0; i < count; i++) {
+        tell_udev(names[i]);
+        free(names[i]);
+    }
+    free(names);
 }
 
 static void daemon_complain(void *opaque, const char *text)
@@ -500,6 +514,7 @@ static void daemon_run(Daemon *d)
         struct epoll_event e;
         Controller *c;
 
+        store_settled();
         if (has_to_start_again(d)) {
             return;
         }
@@ -541,6 +556,7 @@ int vser_daemon(int argc, char **argv)
 {
     Daemon d = { 0 };
     struct epoll_event e = { .events = EPOLLIN };
+    bool interrupted;
     int status, i;
 
     if (!options_parse_help(argc, argv, daemon_help, &status)) {
@@ -566,8 +582,12 @@ int vser_daemon(int argc, char **argv)
         vser_error("the kernel's events: %s", strerror(errno));
         return VSER_FAILED;
     }
+    interrupted = store_interrupted();
     consider_all(&d, false);
     if (adopt_store(&d, NULL)) {
+        if (interrupted) {
+            tell_udev_of_all();
+        }
         daemon_run(&d);
     }
     return VSER_FAILED;

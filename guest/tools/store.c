@@ -46,6 +46,40 @@ ssize_t store_get(const char *name, uint64_t instance, uint8_t *blob)
     return file_read(path, blob, VIRTIO_SERIAL_DESC_MAX);
 }
 
+/* Is there while the store changes, and while udev has not been told */
+#define STORE_CHANGING  VSER_STORE "/.changing"
+
+static bool changing;
+
+static void store_changing(void)
+{
+    int fd;
+
+    if (!changing) {
+        changing = true;
+        /* If that fails, we go on: it only matters if we are killed now */
+        fd = open(STORE_CHANGING, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+                  0644);
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+}
+
+void store_settled(void)
+{
+    if (changing) {
+        unlink(STORE_CHANGING);
+        changing = false;
+    }
+}
+
+bool store_interrupted(void)
+{
+    changing = access(STORE_CHANGING, F_OK) == 0;
+    return changing;
+}
+
 DIR *store_open(void)
 {
     DIR *dir;
@@ -117,6 +151,7 @@ bool store_move(const char *name, uint64_t old, uint64_t new)
 
     store_path(from, name, old);
     store_path(to, name, new);
+    store_changing();
     if (rename(from, to) < 0) {
         vser_error("%s: %s", from, strerror(errno));
         return false;
@@ -129,6 +164,7 @@ int store_remove(const char *name, uint64_t instance)
     char path[PATH_MAX];
 
     store_path(path, name, instance);
+    store_changing();
     if (unlink(path) == 0) {
         return 1;
     }

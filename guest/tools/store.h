@@ -68,6 +68,21 @@ bool store_move(const char *name, uint64_t old, uint64_t new);
 int store_remove(const char *name, uint64_t instance);
 
 /**
+ * store_settled:
+ *
+ * udev has been told of all that store_move() and store_remove() have changed.
+ */
+void store_settled(void);
+
+/**
+ * store_interrupted:
+ *
+ * Returns: whether an earlier daemon was killed before store_settled(): udev
+ * may have to look at any port.
+ */
+bool store_interrupted(void);
+
+/**
  * store_name_parse:
  * @file: a file's name in the store's directory
  * @name: PORT_NAME_SIZE bytes, set to the port's name

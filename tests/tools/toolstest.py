@@ -72,6 +72,7 @@ def make_blob(vendor=0x1209, product=1, manufacturer=None, name=None,
 class ToolsTest(unittest.TestCase):
     """Tests of vser. Each begins with an empty tree."""
 
+    build = BUILD
     tree = BUILD / 'tools-tree'
     sys, dev, store = tree / 'sys', tree / 'dev', tree / 'run'
 
@@ -115,7 +116,7 @@ class ToolsTest(unittest.TestCase):
     def start(self, *args, argv0=None, before=(), **more):
         """Start vser with a pipe at each of its three ends; through another
         program, if that is what stands `before` it."""
-        vser = BUILD / 'vser-in-tree'
+        vser = self.build / 'vser-in-tree'
         words = [*before, vser] if before else [argv0 or 'vser']
         process = subprocess.Popen(
             [*words, *args], executable=None if before else vser,
