@@ -434,7 +434,7 @@ qemu_overlay() {
     local tree=$1 file files
     mapfile -t files < <(overlay_files)
     # A link to a file that is gone would break the build: remove such links.
-    find "$tree/hw/char" "$tree/include/hw/virtio" "$tree/docs/system/devices" \
+    find "$tree/hw/char" "$tree/hw/usb" "$tree/include/hw/virtio" "$tree/docs/system/devices" \
         "$tree/docs/specs" "$tree/tests/qtest" "$tree/tests/unit" \
         -xtype l -delete 2>/dev/null || true
     for file in "${files[@]}"; do

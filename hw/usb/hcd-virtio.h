@@ -1,0 +1,61 @@
+/*
+ * A virtio USB host controller: what its buses share
+ *
+ * Copyright (c) 2026 the virtio-serial-desc authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_USB_HCD_VIRTIO_H
+#define HW_USB_HCD_VIRTIO_H
+
+#if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MICRO < 50
+#include "hw/usb.h"
+#else
+#include "hw/usb/usb.h"
+#endif
+#include "hw/virtio/virtio.h"
+#include "hw/virtio/virtio-usb.h"
+#include "qom/object.h"
+
+#define TYPE_VIRTIO_USB "virtio-usb-device"
+OBJECT_DECLARE_SIMPLE_TYPE(VirtIOUSB, VIRTIO_USB)
+
+typedef struct VirtIOUSBEndpoint VirtIOUSBEndpoint;
+
+typedef struct VirtIOUSBPort {
+    USBPort port;
+    uint32_t status;            /* VIRTIO_USB_PORT_*, without power as well */
+    uint32_t seq;               /* attaches and detaches since reset */
+    bool owed;                  /* is in VirtIOUSB.owed */
+    QTAILQ_HEAD(, VirtIOUSBEndpoint) endpoints;
+    QSIMPLEQ_ENTRY(VirtIOUSBPort) next;
+} VirtIOUSBPort;
+
+struct VirtIOUSB {
+    VirtIODevice parent_obj;
+
+    /* Properties */
+    uint8_t num_ports;
+
+    USBBus bus;
+    VirtIOUSBPort ports[VIRTIO_USB_PORTS_MAX];
+    VirtQueue *control_vq;
+    VirtQueue *event_vq;
+    VirtQueue *request_vq;
+    QEMUBH *bh;
+
+    /* The ports of which the driver is owed the state */
+    QSIMPLEQ_HEAD(, VirtIOUSBPort) owed;
+    /* VirtIOUSBEndpoint by its USBEndpoint, VirtIOUSBRequest by its tag */
+    GHashTable *endpoints;
+    GHashTable *requests;
+    /* The endpoints that are to run */
+    QTAILQ_HEAD(, VirtIOUSBEndpoint) run;
+    uint64_t next_id;           /* of a packet */
+    uint8_t todo;               /* bits of queues that were kicked */
+    bool busy;                  /* in virtio_usb_process() */
+    bool notify;                /* a request has been used in there */
+};
+
+#endif
