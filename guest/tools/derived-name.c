@@ -1,9 +1,14 @@
 /*
- * A name that QEMU has derived from a descriptor, as a descriptor again
+ * A name that is a descriptor
  *
- * The name is hostile, as all that the host says. There is one rule: QEMU has
- * to derive the same name, byte by byte, from the descriptor that was made of
- * the name. So this file needs no second list of what may be in a name.
+ * The name is hostile, as all that the host says. The long form is what QEMU
+ * derives from a descriptor. There is one rule for it: QEMU has to derive the
+ * same name, byte by byte, from the descriptor that was made of the name. So
+ * this file needs no second list of what may be in a name.
+ *
+ * The short form, usb:VVVV:PPPP:SERIAL, comes from a QEMU that does not know
+ * descriptors. Such a port gets the descriptor that our QEMU gives a port of
+ * that name.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -51,9 +56,27 @@ static uint8_t byte_of(const char *digits)
 #define SET_BYTE(p, type, field, value) \
     ((p)[offsetof(struct type, field)] = (value))
 
-size_t derived_name_blob(const char *name,
-                         uint8_t blob[VIRTIO_SERIAL_DESC_BUILT_MAX],
-                         bool *exact)
+/* What somebody has written is not cut, and has no number of QEMU's */
+static size_t short_name_blob(const char *name,
+                              uint8_t blob[VIRTIO_SERIAL_DESC_BUILT_MAX],
+                              bool *exact)
+{
+    VirtIOSerialDescProps props = { 0 };
+    VirtIOSerialDescNamed named;
+    VirtIOSerialDescError err;
+
+    if (!virtio_serial_desc_parse_name(name, &named, &err)) {
+        return 0;
+    }
+    *exact = true;
+    props.value[VIRTIO_SERIAL_DESC_IDS] = named.ids;
+    props.value[VIRTIO_SERIAL_DESC_SERIAL] = (char *)named.serial;
+    return virtio_serial_desc_build(&props, blob, &err);
+}
+
+static size_t long_name_blob(const char *name,
+                             uint8_t blob[VIRTIO_SERIAL_DESC_BUILT_MAX],
+                             bool *exact)
 {
     char digits[VIRTIO_SERIAL_DESC_NAME_DIGITS];
     char again[VIRTIO_SERIAL_DESC_NAME_SIZE], ids[32], class[32];
@@ -105,4 +128,15 @@ size_t derived_name_blob(const char *name,
 
     virtio_serial_desc_name(blob, length, 0, again);
     return strcmp(again, name) == 0 ? length : 0;
+}
+
+size_t derived_name_blob(const char *name,
+                         uint8_t blob[VIRTIO_SERIAL_DESC_BUILT_MAX],
+                         bool *exact)
+{
+    if (!virtio_serial_desc_name_describes(name)) {
+        return 0;
+    }
+    return name[strlen("usb:")] == 'v' ? long_name_blob(name, blob, exact)
+                                       : short_name_blob(name, blob, exact);
 }

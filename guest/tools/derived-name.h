@@ -1,5 +1,5 @@
 /*
- * A name that QEMU has derived from a descriptor, as a descriptor again
+ * A name that is a descriptor
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -21,11 +21,15 @@
  * numbers and classes, and the serial number. Everything behind the first '#'
  * is taken for the serial number. All else in @blob is as QEMU builds it.
  *
+ * usb:VVVV:PPPP and usb:VVVV:PPPP:SERIAL are descriptors too, as for
+ * virtio_serial_desc_parse_name(): a QEMU without descriptors gives a port the
+ * name that the user wrote.
+ *
  * @exact is false where the port's own serial number may give another
  * ID_SERIAL_SHORT: the name may be cut, may have a '_' or U+FFFD in place of
  * another character, or may end in a number that QEMU has added.
  *
- * Returns: the length of @blob in bytes; 0 if QEMU derives no such name.
+ * Returns: the length of @blob in bytes; 0 if @name is no descriptor.
  */
 size_t derived_name_blob(const char *name,
                          uint8_t blob[VIRTIO_SERIAL_DESC_BUILT_MAX],

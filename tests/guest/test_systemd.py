@@ -977,7 +977,8 @@ class SystemdNames(SystemdTest):
     def test_come_and_go(self):
         """By their names, with and without a descriptor behind the name."""
         ports = [Port('hand', name=self.NAME.format('0002') + '#hand', nr=11),
-                 Port('desc', desc='1209:0002', desc_serial='desc', nr=12)]
+                 Port('desc', desc='1209:0002', desc_serial='desc', nr=12),
+                 Port('short', name='usb:1209:0002:short', nr=13)]
         for i in range(2):
             for port in ports:
                 self.plug(port)

@@ -1,6 +1,5 @@
 /*
- * Names that QEMU derives from descriptors: what is made of each, and what is
- * no such name
+ * Names that are descriptors: what is made of each, and what is no such name
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -136,6 +135,46 @@ static void test_serial_number(void)
     }
 }
 
+/* The short form is what our QEMU makes of it, and all of the serial number */
+static void test_short(void)
+{
+    static const struct {
+        const char *name, *ids, *serial;
+    } cases[] = {
+        { "usb:1209:0001", "1209:0001", NULL },
+        { "usb:1209:0001:A1", "1209:0001", "A1" },
+        { "usb:aBcD:Ef01:1", "abcd:ef01", "1" },
+        { "usb:1209:0001::", "1209:0001", ":" },
+        { "usb:1209:0001:a_b #2", "1209:0001", "a_b #2" },
+        { "usb:1209:0001:../\xc3\xa9", "1209:0001", "../\xc3\xa9" },
+    };
+    uint8_t blob[VIRTIO_SERIAL_DESC_BUILT_MAX];
+    uint8_t made[VIRTIO_SERIAL_DESC_BUILT_MAX];
+    g_autofree char *x = g_strnfill(126, 'x');
+    g_autofree char *full = g_strconcat("usb:1209:0001:", x, NULL);
+    g_autofree char *longer = g_strconcat(full, "x", NULL);
+    bool exact;
+    size_t i;
+
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        VirtIOSerialDescProps props = {
+            .value[VIRTIO_SERIAL_DESC_IDS] = (char *)cases[i].ids,
+            .value[VIRTIO_SERIAL_DESC_SERIAL] = (char *)cases[i].serial,
+        };
+        size_t length;
+
+        exact = false;
+        length = derived_name_blob(cases[i].name, made, &exact);
+        g_assert_true(exact);
+        derive(blob, &props, 0);
+        g_assert_cmpuint(length, >, 0);
+        g_assert_cmpmem(made, length, blob, length);
+    }
+    g_assert_cmpuint(derived_name_blob(full, blob, &exact), >, 0);
+    g_assert_cmpstr(serial_of(blob, sizeof(blob)), ==, x);
+    g_assert_cmpuint(derived_name_blob(longer, blob, &exact), ==, 0);
+}
+
 /* A serial number for which the name has no room may be cut */
 static void test_cut(void)
 {
@@ -167,8 +206,10 @@ static void test_cut(void)
 static void test_refused(void)
 {
     static const char *const bad[] = {
-        "", "usb:", "org.example", "usb:1209:0001", "usb:1209:0001:A1",
-        "usb:v1209p0001", "usb:v1209p0001*",
+        "", "usb:", "org.example", "usb:v1209p0001", "usb:v1209p0001*",
+        "usb:1209", "usb:1209:", "usb:1209:001", "usb:1209:00010",
+        "usb:1209:0001:", "usb:1209:0001 ", "usb:1209:0001#A1", "USB:1209:0001",
+        "usb:g209:0001", "usb:12090001", "usb:1209:0001:\xff", "1209:0001:A1",
         /* Small digits, spaces, signs, too few digits and too many */
         "usb:vf055p0001d0100dc00dsc00dp00icFFisc00ip00in00",
         "usb:v1209p0001d0100dc00dsc00dp00icffisc00ip00in00",
@@ -221,6 +262,7 @@ int main(int argc, char **argv)
     g_test_add_func("/derived-name/same-blob", test_same_blob);
     g_test_add_func("/derived-name/other-numbers", test_other_numbers);
     g_test_add_func("/derived-name/serial-number", test_serial_number);
+    g_test_add_func("/derived-name/short", test_short);
     g_test_add_func("/derived-name/cut", test_cut);
     g_test_add_func("/derived-name/refused", test_refused);
     return g_test_run();

@@ -1,4 +1,4 @@
-# Ports of which only the name is known: a name that QEMU derives from a descriptor
+# Ports of which only the name is known: a name that is a descriptor
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -27,7 +27,7 @@ class NameOnly(ToolsTest):
         return out['ports']
 
     def test_program(self):
-        """test-derived-name.c: which names are derived, and what they say"""
+        """test-derived-name.c: which names are descriptors, and what they say"""
         self.run_program('test-derived-name')
 
     def test_list(self):
@@ -64,6 +64,18 @@ class NameOnly(ToolsTest):
         self.assertEqual(other.pop('VIRTIO_PORT_SOURCE'), 'store')
         self.assertEqual(mine, other)
         self.assertEqual(mine['VIRTIO_PORT_MODALIAS'], IDS.decode())
+
+    def test_short_form(self):
+        """A QEMU without descriptors leaves such a name as it is."""
+        self.port('vport0p1', name=b'usb:fff0:FFF0:a b#1')
+        self.port('vport0p2', make_blob(**UNKNOWN, serial='a b#1'))
+        self.assertEqual(self.vser('list'), 'vport0p1: ID fff0:fff0 (name only)\n'
+                                            'vport0p2: ID fff0:fff0\n')
+        mine, other = self.properties('vport0p1'), self.properties('vport0p2')
+        self.assertEqual(mine.pop('VIRTIO_PORT_SOURCE'), 'name')
+        self.assertEqual(other.pop('VIRTIO_PORT_SOURCE'), 'store')
+        self.assertEqual(mine, other)
+        self.assertEqual(mine['ID_SERIAL_SHORT'], 'a_b#1')
 
     def test_driver_and_store_come_first(self):
         blob = make_blob(**UNKNOWN, name='Mine', serial='B1')
@@ -124,7 +136,8 @@ class NameOnly(ToolsTest):
                 b'', b'usb:', IDS + b'#', IDS + b'#a b', IDS + b'#a\0b', IDS + b'\n',
                 IDS + b'#../x', IDS + b'#\xff', IDS.lower(), IDS + b'%23A1',
                 IDS + b'#' + b'x' * 71, IDS + b'#A1\nname', b'x' * 4095, b'\n',
-                b'usb:1209:0001:A1', FEED)):
+                b'usb:1209:0001:', b'usb:1209:0001:\xff', b'usb:1209:0001:A1\0x',
+                b'usb:1209:0001:' + b'x' * 127, FEED)):
             self.port(f'vport0p{i}', name=name)
         self.assertEqual(self.vser('list'), '')
 
