@@ -349,3 +349,33 @@ download_source() {
     (cd "$BUILD/apt/src" && apt-get -c "$1" source -q --download-only "$2=$3") \
         >"$BUILD/log/source-$2-${3#*:}.log" 2>&1
 }
+
+# fetch_orig PACKAGE VERSION DIR: unpack the source of an upstream version, as it came
+# and without Debian's patches, into DIR, which is complete or absent. The archive may
+# have the tarball and not the rest of the source package.
+fetch_orig() {
+    local package=$1 version=$2 dir=$3 lists conf debian uri name
+    for lists in kept again; do
+        conf=$(release_apt source "$lists")
+        debian=$(apt-cache -c "$conf" showsrc "$package" |
+            awk -v v="$version-" '/^Version:/ && index($2, v) == 1 { print $2 }' | sort -V | tail -n 1)
+        [ -n "$debian" ] || continue
+        uri=$(apt-get -c "$conf" source -q --print-uris --download-only "$package=$debian" \
+            2>/dev/null | grep -o "^'[^']*\.orig\.tar\.[a-z0-9]*'.*" || true)
+        name=$(awk '{ print $2 }' <<<"$uri")
+        [ -n "$name" ] || continue
+        mkdir -p "$BUILD/apt/src"
+        # Its words are the address in quotes, the name, the size and the sum
+        if (run_logged "orig-$package-$version" /usr/lib/apt/apt-helper -c "$conf" \
+                download-file "$(cut -d "'" -f 2 <<<"$uri")" "$BUILD/apt/src/$name" \
+                "$(awk '{ print $4 }' <<<"$uri")"); then
+            rm -rf "$dir" "$dir.new"
+            mkdir -p "$dir.new"
+            run_logged "unpack-$package-$version" tar --no-same-owner --strip-components=1 \
+                -C "$dir.new" -xf "$BUILD/apt/src/$name"
+            mv "$dir.new" "$dir"
+            return 0
+        fi
+    done
+    die "the archive has no source of $package $version; see build/log/orig-$package-$version.log"
+}
