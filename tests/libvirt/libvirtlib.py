@@ -42,10 +42,20 @@ AS_NOBODY = ['--reuid=nobody', '--regid=nogroup', '--clear-groups',
              '--bounding-set=-all,+dac_override']
 
 
+# The directory in which a libvirt was built that is not installed
+BUILT = os.environ.get('LIBVIRT_BUILT')
+
+
+def program(name):
+    """The path of one of libvirt's programs, or its name if it is installed."""
+    directory = {'libvirtd': 'src'}.get(name, 'tools')
+    return f'{BUILT}/{directory}/{name}' if BUILT else name
+
+
 @functools.cache
 def version():
     """libvirt's version, as (11, 3)"""
-    said = subprocess.run(['libvirtd', '--version'], capture_output=True, text=True,
+    said = subprocess.run([program('libvirtd'), '--version'], capture_output=True, text=True,
                           check=True).stdout
     return tuple(int(n) for n in re.search(r'([0-9]+)\.([0-9]+)', said).groups())
 
@@ -68,7 +78,8 @@ class Libvirtd(Started):
         # No virtlogd; and the emulator keeps the capability
         (config / 'qemu.conf').write_text('stdio_handler = "file"\n'
                                           'clear_emulator_capabilities = 0\n')
-        self.env = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin',
+        self.env = {'PATH': (f'{BUILT}/tools:' if BUILT else '') +
+                    '/usr/sbin:/usr/bin:/sbin:/bin',
                     'LC_ALL': 'C.UTF-8',
                     'HOME': str(self.dir),
                     'XDG_RUNTIME_DIR': str(self.dir / 'run'),
@@ -78,9 +89,13 @@ class Libvirtd(Started):
                     'LIBVIRT_DEFAULT_URI': self.uri}
         give(self.dir)
         user = AS_NOBODY if os.geteuid() == 0 else []
+        if user and BUILT:
+            # What was built is where this clone is, perhaps where only root may
+            # look: with this bit access(2) respects the capability.
+            user = [*user, '--securebits=+no_setuid_fixup']
         with open(self.dir / 'libvirtd.log', 'wb') as log:
             self.process = subprocess.Popen(
-                ['setpriv', '--pdeathsig=KILL', *user, 'libvirtd'],
+                ['setpriv', '--pdeathsig=KILL', *user, program('libvirtd')],
                 env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         end = time.monotonic() + TIMEOUT
         while not self._listens():
