@@ -23,6 +23,13 @@ def overrides(domain):
             for device in domain.iter(f'{{{QEMU}}}device')}
 
 
+def steps_of(heading):
+    """What docs/libvirt.md says that a user should run, below a heading"""
+    text = (TOP / 'docs/libvirt.md').read_text()
+    section = re.search(rf'(?ms)^##+ {re.escape(heading)}$(.*?)(^##|\Z)', text)[1]
+    return '\n'.join(re.findall(r'(?ms)^```sh\n(.*?)^```$', section))
+
+
 def descriptors(domain):
     """Those that have a descriptor"""
     return {alias: properties for alias, properties in overrides(domain).items()
@@ -108,9 +115,7 @@ class LibvirtTest(GuestTest):
         def ours(text):
             return self.guest.here(text).replace('carol', port)
 
-        text = (TOP / 'docs/libvirt.md').read_text()
-        section = re.search(rf'(?ms)^##+ {re.escape(heading)}$(.*?)(^##|\Z)', text)[1]
-        steps = '\n'.join(re.findall(r'(?ms)^```sh\n(.*?)^```$', section))
+        steps = steps_of(heading)
         # The test has to connect to the ports first; see Domain.resume().
         steps = steps.replace('virsh start ', 'virsh start --paused ')
         examples = self.guest.dir / 'docs/libvirt'

@@ -7,6 +7,8 @@
 import contextlib
 import json
 import pathlib
+import re
+import shlex
 import subprocess
 import tempfile
 import unittest
@@ -16,7 +18,8 @@ import yaml
 
 from guestlib import TOP, Guest, Port
 from guesttest import GuestTest
-from libvirttest import EXAMPLES, LibvirtTest, descriptors, overrides
+from libvirtlib import Libvirtd
+from libvirttest import EXAMPLES, LibvirtTest, descriptors, overrides, steps_of
 
 HERE = pathlib.Path(__file__).resolve().parent
 HOOK = EXAMPLES / 'kubevirt/onDefineDomain'
@@ -111,6 +114,71 @@ class Files(unittest.TestCase):
         done = subprocess.run(['shellcheck', EXAMPLES / 'nova-emulator'],
                               capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stdout), (0, ''))
+
+
+class Lines(unittest.TestCase):
+    """Lines of docs/libvirt.md, with a libvirtd and no guest"""
+
+    def __str__(self):
+        return f'{type(self).__name__}.{self._testMethodName}'
+
+    @classmethod
+    def setUpClass(cls):
+        cls.libvirtd = Libvirtd()
+        cls.enterClassContext(cls.libvirtd)
+        emulator = cls.libvirtd.dir / 'emulator'
+        emulator.write_text(f'#!/bin/sh\nexec {GuestTest.qemu} "$@"\n')
+        emulator.chmod(0o755)
+        domain = ET.fromstring((EXAMPLES / 'named.xml').read_text())
+        domain.set('type', 'qemu')
+        domain.find('devices/emulator').text = str(emulator)
+        (cls.libvirtd.dir / 'desc.xml').write_text(ET.tostring(domain, 'unicode'))
+
+    def setUp(self):
+        self.libvirtd.virsh('define', self.libvirtd.dir / 'desc.xml')
+        self.addCleanup(self.libvirtd.virsh, 'undefine', 'desc')
+
+    def run_steps(self, heading):
+        self.libvirtd.command('sh', '-ec', steps_of(heading))
+
+    def check_native(self, alias, expected):
+        """A port's properties on QEMU's command line"""
+        words = shlex.split(self.libvirtd.virsh('domxml-to-native', 'qemu-argv',
+                                                '--domain', 'desc'))
+        device, = (json.loads(word) for option, word in zip(words, words[1:])
+                   if option == '-device' and f'"id":"{alias}"' in word)
+        self.assertEqual({**device, **expected}, device)
+
+    def test_virt_install(self):
+        """Here in libvirt's test driver: virt-install wants an emulator in its usual
+        place."""
+        line = steps_of('With virt-install').strip()
+        domain = ET.fromstring(self.libvirtd.command(
+            'sh', '-ec', f'{line} --print-xml', LIBVIRT_DEFAULT_URI='test:///default'))
+        self.assertIsNotNone(domain.find(
+            "devices/channel/target[@name='usb:1209:0001:erin']"))
+
+    def test_override(self):
+        self.run_steps('The override with virt-xml')
+        self.check_native('ua-grace', {'driver': 'virtserialport', 'desc': '1209:0001',
+                                       'desc-serial': 'grace'})
+
+    def test_agent(self):
+        self.run_steps("The agent's port with virt-xml")
+        self.check_native('ua-agent0', {'name': 'org.qemu.guest_agent.0',
+                                        'desc': '1209:0003'})
+
+    def test_apparmor(self):
+        """AppArmor's parser takes the lines."""
+        text = (TOP / 'docs/libvirt.md').read_text()
+        lines, = re.findall(r'(?ms)^ *```apparmor\n(.*?)^ *```$', text)
+        for line in lines.splitlines():
+            for profile, status in ((line, 0), (line.replace(',', ''), 1)):
+                done = subprocess.run(
+                    ['apparmor_parser', '--skip-kernel-load', '--skip-cache', '--stdout'],
+                    input=f'profile guest {{\n{profile}\n}}\n'.encode(),
+                    capture_output=True)
+                self.assertEqual(done.returncode, status, (profile, done.stderr))
 
 
 class KubeVirt(LibvirtTest):
