@@ -9,7 +9,6 @@
 #ifndef VIRTIO_USB_COMPAT_H
 #define VIRTIO_USB_COMPAT_H
 
-#include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
@@ -42,35 +41,6 @@ static inline int vusb_find_vqs(struct virtio_device *vdev, unsigned int n,
 }
 
 #define virtio_find_vqs vusb_find_vqs
-#endif
-
-#ifdef VUSB_OLD_SHUTDOWN
-/*
- * Newer kernels reset a virtio device when the machine goes down, so that the next
- * kernel (kexec) finds no device that still writes into memory.
- */
-static inline void vusb_old_shutdown(struct device *dev)
-{
-	struct virtio_device *vdev = dev_to_virtio(dev);
-
-	virtio_break_device(vdev);
-	virtio_synchronize_cbs(vdev);
-	virtio_reset_device(vdev);
-}
-
-#undef module_virtio_driver
-#define module_virtio_driver(driver_)					\
-static int __init vusb_old_init(void)					\
-{									\
-	(driver_).driver.shutdown = vusb_old_shutdown;			\
-	return register_virtio_driver(&(driver_));			\
-}									\
-static void __exit vusb_old_exit(void)					\
-{									\
-	unregister_virtio_driver(&(driver_));				\
-}									\
-module_init(vusb_old_init);						\
-module_exit(vusb_old_exit)
 #endif
 
 #ifdef VUSB_OLD_KZALLOC_OBJ
