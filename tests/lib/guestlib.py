@@ -120,6 +120,8 @@ class Guest(Started):
               /packages of it
     initramfs 'initramfs-tools' or 'dracut': the guest of image-packages, with its own
               kernel, its own driver and the initramfs that this one has made
+    usb       the guest also has what image-usb makes: the driver virtio_usb, and drivers
+              of USB devices
     ports     Port objects, on the controller 'vs'
     controller, devices
               properties of 'vs'; more -device dictionaries. The driver
@@ -129,7 +131,7 @@ class Guest(Started):
     """
 
     def __init__(self, qemu, *, driver='patched', platform=DEFAULT, machine=None,
-                 kernel='6.1', disk=None, initramfs=None, packages=None,
+                 kernel='6.1', disk=None, initramfs=None, packages=None, usb=False,
                  ports=(), controller=None, devices=(),
                  memory=512, log=None):
         self.qemu = qemu
@@ -140,6 +142,7 @@ class Guest(Started):
         self.disk = 'guest' if initramfs else disk
         self.initramfs = initramfs
         self.packages = packages
+        self.usb = usb
         self.ports = {port.id: port for port in ports}
         self.controller = controller or {}
         self.devices = devices
@@ -158,10 +161,11 @@ class Guest(Started):
             image = system = make_image('image-systemd', 'newest', *guide)
             initrd = [system / 'boot.cpio']
         else:
-            image = make_image('image', f'--platform={self.platform.name}',
+            image = make_image('image-usb' if self.usb else 'image',
+                               f'--platform={self.platform.name}',
                                self.kernel, *['stock'] * (self.driver == 'stock'))
             initrd = [image / f'{part}.cpio' for part in
-                      ('base', self.driver, 'tools')]
+                      ('base', self.driver, 'tools', *['usb'] * self.usb)]
             if self.disk:
                 system = make_image('image-systemd', *guide)
                 initrd = [system / 'boot.cpio', image / f'{self.driver}.cpio']
@@ -208,7 +212,7 @@ class Guest(Started):
         if self.disk:
             devices.append({'driver': 'virtio-blk', 'drive': 'disk'})
         for device in devices:
-            if device['driver'] in ('virtio-serial', 'virtio-blk'):
+            if device['driver'] in ('virtio-serial', 'virtio-blk', 'virtio-usb'):
                 device = {**device, 'driver':
                           f"{device['driver']}-{self.platform.transport}"}
             cmd += ['-device', option(device)]
@@ -381,6 +385,12 @@ class Guest(Started):
         """Reset the machine under the guest, and wait until it is up again."""
         self.qmp('set-action', reboot='reset')
         self.qmp('system_reset')
+        if self._read(self._agent) != b'ready':
+            raise GuestError('the guest did not come up:\n' + self.console())
+
+    def run_reboot(self):
+        """The guest reboots by itself; wait until it is up again."""
+        self._agent.write(base64.b64encode(b'reboot -f'))
         if self._read(self._agent) != b'ready':
             raise GuestError('the guest did not come up:\n' + self.console())
 
