@@ -635,8 +635,8 @@ def check():
             say(f'{version}: {stale}')
             bad = 1
     for path in PATCHES.glob('*/*'):
-        # patches/libvirt is for another program
-        if path.parent.name not in versions() + ['series', 'libvirt']:
+        # patches/libvirt is for another program, patches/neighbours for other trees
+        if path.parent.name not in versions() + ['series', 'libvirt', 'neighbours']:
             say(f'{relative(path)}: {path.parent.name} is no version of patches/versions')
             bad = 1
         if path.suffix in ('.fixup', '.skip') and not full_patch(number_of(path)):
