@@ -25,8 +25,12 @@ struct VirtIOUSBPCI {
 };
 
 static const Property virtio_usb_pci_properties[] = {
+    /*
+     * Off: a kick in the thread of the virtual CPU. A USB device often has its
+     * answer at once, and the way to the main loop costs more than the exit.
+     */
     DEFINE_PROP_BIT("ioeventfd", VirtIOPCIProxy, flags,
-                    VIRTIO_PCI_FLAG_USE_IOEVENTFD_BIT, true),
+                    VIRTIO_PCI_FLAG_USE_IOEVENTFD_BIT, false),
     DEFINE_PROP_UINT32("vectors", VirtIOPCIProxy, nvectors,
                        DEV_NVECTORS_UNSPECIFIED),
 };

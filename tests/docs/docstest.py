@@ -201,6 +201,10 @@ OTHER_TREES = re.compile(r'(guest/linux/|tests/linux/|tests/scripts/|docs/virtio
                          r'|.*\.(patch|fixup)$')
 
 
+# Headers of QEMU's master, where the trees of released versions have another path
+NEWER_HEADERS = {'hw/core/qdev-properties.h', 'hw/usb/usb.h'}
+
+
 def tracked(*patterns):
     """What is committed, and what may be: not what is below build/"""
     names = subprocess.run(['git', '-C', TOP, 'ls-files', '-zco',
@@ -219,8 +223,9 @@ def check_pointers(sums, tree):
         if OTHER_TREES.match(name) or '\0' in text:
             continue
         problems += [f'{name}: {path}' for path in sorted(set(POINTER.findall(text)))
-                     if not any(any(top.glob(re.sub(PLACEHOLDER, '*', path)))
-                                for top in (TOP, TOP / 'include', tree, tree / 'include'))]
+                     if path not in NEWER_HEADERS and not any(
+                         any(top.glob(re.sub(PLACEHOLDER, '*', path)))
+                         for top in (TOP, TOP / 'include', tree, tree / 'include'))]
         # It is no file of this repository
         problems += [f'{name}: {match[0]}' for match in
                      re.finditer(r'\bdesign\.md\b|[Ss]ection \d+ of the design', text)
