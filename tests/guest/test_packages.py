@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 
-from guestlib import TOP, Port, make_image
+from guestlib import TOP, GuestError, Port, make_image
 from test_systemd import ACME, LINKS, SystemdTest
 
 # Type a line into a shell on a terminal of its own, and a tab; then what the shell runs.
@@ -261,8 +261,22 @@ class PackagesGone(SystemdTest):
             command.replace('/run/acme/alice', str(guest.dir / 'bob')), shell=True,
             check=True, stdout=subprocess.PIPE, text=True).stdout, r'^[\d.]+ [\d.]+\n\.\n$')
 
+        # An agent that still starts when its package goes
+        guest.sh('d=/run/systemd/system/acme-kernel-stats@bob.service.d; mkdir -p $d; '
+                 'printf "[Service]\\nExecCondition=/bin/sleep infinity\\n" >$d/slow.conf; '
+                 'systemctl daemon-reload; '
+                 'systemctl restart --no-block acme-kernel-stats@bob')
+        guest.wait_until('[ "$(systemctl show -p ControlPID --value acme-kernel-stats@bob)" '
+                         '!= 0 ] && pidof sleep')
         guest.sh('dpkg -P acme-kernel-stats virtio-serial-desc')
-        guest.sh('udevadm settle')
+        guest.sh('rm -r /run/systemd/system/acme-kernel-stats@bob.service.d; '
+                 'systemctl daemon-reload; udevadm settle')
+        # systemd hears of what udev took back in its own time
+        units = "systemctl list-units --all --no-legend --plain 'acme*' 'dev-virtio*by*'"
+        try:
+            guest.wait_until(f'[ -z "$({units})" ]')
+        except GuestError:
+            self.fail(guest.sh(units))
         self.assertEqual(guest.sh(self.TRACES), before)
 
 
