@@ -113,7 +113,55 @@ class GuestTest(unittest.TestCase):
         stack = contextlib.ExitStack()
         cls.guest = stack.enter_context(guest)
         cls.addClassCleanup(stack.close)
+        if cls.kernel == 'kasan':
+            cls.addClassCleanup(cls.check_leaks)
+            cls.wait_for_ports()
         _guests.callback(stack.close)
+
+    @classmethod
+    def wait_for_ports(cls):
+        """The driver has the name of each port, and udev has seen the port. A kernel
+        with checks is so slow that the first test would come before that."""
+        for id, port in cls.guest.ports.items():
+            number = cls.guest.qmp('qom-get', path=f'/machine/peripheral/{id}',
+                                   property='nr')
+            if any(key == 'name' or key.startswith('desc') for key in port.props):
+                cls.guest.wait_until(
+                    f'[ -e /sys/class/virtio-ports/vport0p{number}/name ]')
+        cls.guest.sh('udevadm settle')
+
+    # What a kernel with checks says of a fault
+    REPORT = re.compile(r'BUG: |WARNING: |KASAN|UBSAN|kmemleak: \d+ new|INFO: task|'
+                        r'possible .* (?:deadlock|recursive|circular)|Oops|'
+                        r'ODEBUG: |list_(?:add|del) corruption|'
+                        r'general protection|refcount_t')
+
+    @classmethod
+    def check_reports(cls):
+        """The kernel with checks has found no fault."""
+        said = cls.guest.sh('dmesg')
+        found = cls.REPORT.search(said)
+        if found:
+            raise AssertionError(said[found.start():][:8000])
+
+    @classmethod
+    def check_leaks(cls):
+        """No memory has been lost. kmemleak looks at objects that are older than five
+        seconds, and reports what two scans have found."""
+        scan = cls.guest.sh(
+            'read -r now _ </proc/uptime; end=$((${now%.*} + 6))\n'
+            'until read -r now _ </proc/uptime; [ ${now%.*} -ge $end ]; do\n'
+            '    sleep 0.2\n'
+            'done\n'
+            'for i in 1 2; do echo scan >/sys/kernel/debug/kmemleak; done\n'
+            'cat /sys/kernel/debug/kmemleak')
+        if scan:
+            raise AssertionError(scan[:8000])
+        cls.check_reports()
+
+    def tearDown(self):
+        if self.kernel == 'kasan':
+            self.check_reports()
 
     def __str__(self):
         return f'{type(self).__name__}.{self._testMethodName}'
@@ -170,8 +218,10 @@ def main(program, description, reachable=pathlib.Path.resolve):
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--kernel', default=GuestTest.kernel, choices=['6.1', '6.12', 'newest'],
-                        help="Debian's kernel of this series (default: 6.1)")
+    parser.add_argument('--kernel', default=GuestTest.kernel,
+                        choices=['6.1', '6.12', 'newest', 'kasan'],
+                        help="Debian's kernel of this series (default: 6.1), or 6.1 with "
+                        'KASAN and other checks')
     parser.add_argument('--platform', default=DEFAULT, choices=PLATFORMS,
                         help=f'a row of tests/guest/platforms (default: {DEFAULT})')
     parser.add_argument('qemu', metavar='QEMU_BINARY')
