@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 
 from guestlib import Port
 from libvirtlib import QEMU, version
-from libvirttest import EXAMPLES, LibvirtTest, descriptors, overrides
+from libvirttest import EXAMPLES, LibvirtTest, descriptors, overrides, with_carol
 from waiting import until
 
 
@@ -209,14 +209,7 @@ class Plug(LibvirtTest):
 
     @classmethod
     def make_xml(cls):
-        """The example, with an override for a device that is not there yet"""
-        return super().make_xml().replace('<qemu:override>', """<qemu:override>
-            <qemu:device alias='ua-carol'>
-              <qemu:frontend>
-                <qemu:property name='desc' type='string' value='1209:0001'/>
-                <qemu:property name='desc-serial' type='string' value='carol'/>
-              </qemu:frontend>
-            </qemu:device>""")
+        return with_carol(super().make_xml())
 
     def setUp(self):
         self.expected = descriptors(ET.fromstring(super().make_xml()))

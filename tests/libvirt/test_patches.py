@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 
 from guestlib import GuestError, Port
 from libvirtlib import BUILT
-from libvirttest import EXAMPLES, LibvirtTest, descriptors
+from libvirttest import EXAMPLES, LibvirtTest, descriptors, with_carol
 from waiting import until
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -66,14 +66,7 @@ class BuiltFaults(BuiltTest):
 
     @classmethod
     def make_xml(cls):
-        """The example, with an override for a device that is not there yet"""
-        return super().make_xml().replace('<qemu:override>', """<qemu:override>
-            <qemu:device alias='ua-carol'>
-              <qemu:frontend>
-                <qemu:property name='desc' type='string' value='1209:0001'/>
-                <qemu:property name='desc-serial' type='string' value='carol'/>
-              </qemu:frontend>
-            </qemu:device>""")
+        return with_carol(super().make_xml())
 
     def test_override(self):
         """It counts when the device is plugged, as when the domain is restored."""
@@ -158,8 +151,12 @@ class BuiltDescriptors(BuiltTest):
 
     def test_dumpxml(self):
         inactive = self.virsh('dumpxml', '--inactive', self.guest.name)
-        self.guest.define(inactive)
+        self.virsh('define', '--validate', self.file('inactive.xml', inactive))
         self.assertEqual(self.virsh('dumpxml', '--inactive', self.guest.name), inactive)
+        # The running domain's XML has more, such as the state of a channel
+        self.virsh('define', '--validate', self.file(
+            'active.xml', self.virsh('dumpxml', self.guest.name)))
+        self.virsh('define', self.guest.dir / 'inactive.xml')
 
     def test_capabilities(self):
         capabilities = ET.fromstring(self.virsh(
@@ -195,21 +192,15 @@ class BuiltDescriptors(BuiltTest):
 
     def test_migrate_to_another_identity(self):
         """libvirt itself compares."""
-        xml = self.virsh('dumpxml', '--migratable', self.guest.name)
-        with self.assertRaises(GuestError) as raised:
-            self.guest.migrate(self.libvirtds[1], xml.replace(
-                '<serial>bob</serial>', '<serial>eve</serial>'))
-        self.assertIn("Target channel descriptor's serial 'eve' does not match source 'bob'",
-                      str(raised.exception))
-        self.check_all()
-
-    def test_migrate_to_another_controller(self):
-        xml = self.virsh('dumpxml', '--migratable', self.guest.name)
-        with self.assertRaises(GuestError) as raised:
-            self.guest.migrate(self.libvirtds[1], xml.replace(
-                "descriptors='on'", "descriptors='off'"))
-        self.assertIn("Target controller descriptors 'off' does not match source 'on'",
-                      str(raised.exception))
+        migratable = self.virsh('dumpxml', '--migratable', self.guest.name)
+        for old, new, message in (
+                ('<serial>bob</serial>', '<serial>eve</serial>',
+                 "Target channel descriptor's serial 'eve' does not match source 'bob'"),
+                ("descriptors='on'", "descriptors='off'",
+                 "Target controller descriptors 'off' does not match source 'on'")):
+            with self.assertRaises(GuestError) as raised:
+                self.guest.migrate(self.libvirtds[1], migratable.replace(old, new))
+            self.assertIn(message, str(raised.exception))
         self.check_all()
 
 
