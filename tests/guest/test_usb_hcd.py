@@ -323,7 +323,7 @@ class UsbHcdUpheaval(UsbHcd):
 
     def test_unload(self):
         """The driver goes and comes, idle and under load."""
-        self.guest.sh('modprobe -r virtio_usb')
+        self.guest.sh('rmmod virtio_usb')
         self.assertNotIn('virtio_usb', self.tree())
         self.guest.sh('modprobe virtio_usb')
         for _ in range(3):
