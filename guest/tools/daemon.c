@@ -223,10 +223,10 @@ static void open_feed(Controller *c)
  */
 static void feed_at_end(Controller *c)
 {
-    if (!ledger_settle(&c->ledger) && c->ledger.ended) {
+    if (!ledger_settle(&c->ledger) && c->ledger.answered) {
         feed_ask_again(&c->feed);
     }
-    if (c->ledger.ended && c->ledger.missed) {
+    if (c->ledger.answered && c->ledger.missed) {
         feed_retry(&c->feed);
     }
 }

@@ -251,7 +251,7 @@ void ledger_opened(Ledger *ledger)
 {
     size_t i;
 
-    ledger->ended = ledger->missed = false;
+    ledger->answered = ledger->ended = ledger->missed = false;
     entries_doubt(ledger);
     for (i = 0; i < ledger->entries; i++) {
         /* The records that were still unread are lost */
@@ -323,7 +323,7 @@ static void end_snapshot(Ledger *ledger)
      * when the guest sleeps, and has begun a snapshot.
      */
     entries_doubt(ledger);
-    ledger->complete = ledger->ended = true;
+    ledger->complete = ledger->answered = ledger->ended = true;
 }
 
 void ledger_record(Ledger *ledger, RecordType type, const Record *record)
@@ -385,6 +385,10 @@ bool ledger_settle(Ledger *ledger)
     return all;
 }
 
+/*
+ * The driver may hear only after the snapshot that the host has opened its side:
+ * so the snapshot remains the answer to the opening.
+ */
 void ledger_closed(Ledger *ledger)
 {
     ledger_settle(ledger);

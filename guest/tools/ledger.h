@@ -57,7 +57,8 @@ typedef struct Ledger {
     void *opaque;               /* for complain() */
     unsigned int device;        /* the controller: 2 of vport2p7 */
     bool complete;              /* a snapshot has ended, at least once */
-    bool ended;                 /* one has ended since the feed was opened */
+    bool answered;              /* one has ended since the feed was opened */
+    bool ended;                 /* the same, since the host closed its side */
     bool missed;                /* since then, the store has refused a blob */
     unsigned int changes;       /* of the store, since ledger_take_changes() */
     size_t entries;

@@ -635,7 +635,7 @@ static void test_second_end(void)
 {
     bring_to(SETTLED);
     say_end();
-    g_assert_true(ledger.complete && ledger.ended);
+    g_assert_true(ledger.complete && ledger.answered && ledger.ended);
     say_gone(ID);
     say(ID, BLOB_B);
     assert_state("0>0");
@@ -659,7 +659,7 @@ static void test_first_end(void)
     assert_state("0>0");
     ledger_closed(&ledger);
     g_assert_false(ledger.ended);
-    g_assert_true(ledger.complete);
+    g_assert_true(ledger.complete && ledger.answered);
     say(ID, BLOB_B);
     say_end();
     assert_state("0>0");
@@ -982,7 +982,7 @@ static bool daemon_reads(void)
     Said said = sim.queue[0];
 
     if (sim.queued == 0) {
-        if (!ledger_settle(&ledger) && ledger.ended) {
+        if (!ledger_settle(&ledger) && ledger.answered) {
             daemon_opens();
         }
         return false;

@@ -248,6 +248,22 @@ class Daemon(ToolsTest):
         self.wait_stored({'vport1p5': BLOBS[5], 'vport1p6': BLOBS[6]})
         self.assertEqual(self.said(), [])
 
+    def test_port_that_came_after_the_host_had_closed(self):
+        """As when the driver hears of the host's opening after the snapshot."""
+        self.records_port()
+        self.daemon()
+        host = self.host(END)
+        self.wait_ready()
+        host.close()
+        until(self.sleeps, 'the daemon sleeps')
+        host = self.host()
+        self.port('vport1p5')
+        host.write(desc(5, BLOBS[5]))
+        self.wait_stored({'vport1p5.0': BLOBS[5]})
+        self.wait_asked_again()
+        host.write(desc(5, BLOBS[5]) + END)
+        self.wait_stored({'vport1p5': BLOBS[5]})
+
     def test_a_snapshot_of_any_length(self):
         """More than fits into what the device has room for at once."""
         self.records_port()
