@@ -7,8 +7,10 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import pathlib
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import unittest
@@ -108,6 +110,16 @@ class KilledDaemon(ToolsTest):
         return {name.split('.')[0] if self.entry(name.split('.')[0]).name == name
                 else name: blob for name, blob in found.items()}
 
+    def end_traced(self, process):
+        """strace ends with the daemon, and not the daemon with strace."""
+        for path in pathlib.Path('/proc').glob('[0-9]*/stat'):
+            with contextlib.suppress(OSError):
+                # "PID (NAME) STATE PARENT ..."
+                parent = path.read_text().rpartition(') ')[2].split()[1]
+                if int(parent) == process.pid:
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+        self.end(process)
+
     def run_once(self, *trace):
         """Start the daemon under strace; a snapshot, then a port changes, one goes and
         one comes. Returns whether the daemon has lived through all of that."""
@@ -124,9 +136,7 @@ class KilledDaemon(ToolsTest):
                       (self.stored() == expected and self.told()), 'the store')
             alive = process.poll() is None
         finally:
-            # strace ends with the daemon, and not the daemon with strace
-            subprocess.run(['pkill', '-KILL', '-P', str(process.pid)], check=False)
-            self.end(process)
+            self.end_traced(process)
             os.close(feed)
         return alive
 
@@ -193,8 +203,7 @@ class KilledDaemon(ToolsTest):
             until(lambda: self.ask(feed), 'an entry')
             until(self.told, 'udev knows')
         finally:
-            subprocess.run(['pkill', '-KILL', '-P', str(process.pid)], check=False)
-            self.end(process)
+            self.end_traced(process)
             os.close(feed)
         self.assertEqual((self.tree / 'log').read_text().count('No space left'), 2)
 
