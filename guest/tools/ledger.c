@@ -386,8 +386,8 @@ bool ledger_settle(Ledger *ledger)
 }
 
 /*
- * The driver may hear only after the snapshot that the host has opened its side:
- * so the snapshot remains the answer to the opening.
+ * The driver may hear only after the snapshot that the host has opened its
+ * side: so the snapshot remains the answer to the opening.
  */
 void ledger_closed(Ledger *ledger)
 {
