@@ -744,23 +744,21 @@ static bool virtio_usb_take_request(VirtIOUSB *s)
 }
 
 /*
- * Take the requests that are in the queue now, and not those that the driver
- * adds meanwhile: more than a queue is long are never in it.
+ * Take requests until the queue is empty. A driver that adds more meanwhile
+ * ends the run's budget: a queue never has more than it is long at a time.
  */
 static void virtio_usb_take_requests(VirtIOUSB *s)
 {
-    int budget = virtio_queue_get_num(VIRTIO_DEVICE(s), VIRTIO_USB_VQ_REQUEST);
-
     do {
         virtio_queue_set_notification(s->request_vq, 0);
-        while (budget && virtio_usb_is_driven(s) &&
+        while (s->budget && virtio_usb_is_driven(s) &&
                virtio_usb_take_request(s)) {
-            budget--;
+            s->budget--;
         }
         virtio_queue_set_notification(s->request_vq, 1);
-    } while (budget && virtio_usb_is_driven(s) &&
+    } while (s->budget && virtio_usb_is_driven(s) &&
              !virtio_queue_empty(s->request_vq));
-    if (!budget) {
+    if (!s->budget) {
         s->todo |= TODO_REQUEST;
     }
 }
@@ -949,14 +947,21 @@ static bool virtio_usb_take_command(VirtIOUSB *s)
 
 static void virtio_usb_take_commands(VirtIOUSB *s)
 {
+    unsigned int full = virtio_queue_get_num(VIRTIO_DEVICE(s),
+                                             VIRTIO_USB_VQ_REQUEST);
     int budget = CONTROL_QUEUE_SIZE;
     bool taken = false;
 
-    while (virtio_usb_is_driven(s) && budget && virtio_usb_take_command(s)) {
+    /*
+     * A command takes all requests that are in front of it. So it waits for
+     * the next run if this one may not take a full queue any more.
+     */
+    while (virtio_usb_is_driven(s) && budget && s->budget >= full &&
+           virtio_usb_take_command(s)) {
         budget--;
         taken = true;
     }
-    if (!budget) {
+    if (!budget || s->budget < full) {
         s->todo |= TODO_CONTROL;
     }
     if (taken) {
@@ -981,6 +986,8 @@ static void virtio_usb_process(VirtIOUSB *s)
     }
     busy = virtio_usb_lock(s);
     s->todo = 0;
+    s->budget = 2 * virtio_queue_get_num(VIRTIO_DEVICE(s),
+                                         VIRTIO_USB_VQ_REQUEST);
     if (todo & TODO_REQUEST) {
         virtio_usb_take_requests(s);
     }

@@ -53,6 +53,7 @@ struct VirtIOUSB {
     /* The endpoints that are to run */
     QTAILQ_HEAD(, VirtIOUSBEndpoint) run;
     uint64_t next_id;           /* of a packet */
+    unsigned int budget;        /* requests that may still be taken in a run */
     uint8_t todo;               /* bits of queues that were kicked */
     bool busy;                  /* in virtio_usb_process() */
     bool notify;                /* a request has been used in there */
