@@ -440,6 +440,63 @@ static void test_qom(void *obj, void *arg, QGuestAllocator *alloc)
     g_assert_nonnull(strstr(qtree, "1209:0001"));
 }
 
+static const char *const read_only[] = {
+    "desc-blob", "bytes-to-guest", "bytes-to-host", "bytes-copied",
+};
+
+/* Does the list of port 1's properties have @property, and of what type? */
+static const char *type_of(QDict *response, const char *property)
+{
+    QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(response, "return"), entry) {
+        QDict *listed = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (g_str_equal(qdict_get_str(listed, "name"), property)) {
+            return qdict_get_str(listed, "type");
+        }
+    }
+    return NULL;
+}
+
+/*
+ * What can only be read is no option in the help of a device. Each port has it.
+ */
+static void test_options(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    static const char *const drivers[] = {
+        "virtserialport", "virtconsole", "virtserialdesc",
+        "virtio-serial-device",
+    };
+    QTestState *qts = global_qtest;
+    int i, j, round;
+
+    for (i = 0; i < ARRAY_SIZE(drivers); i++) {
+        g_autofree char *help = qtest_hmp(qts, "device_add %s,help",
+                                          drivers[i]);
+        bool is_port = !g_str_equal(drivers[i], "virtio-serial-device");
+
+        g_assert_nonnull(strstr(help, is_port ? "  nr=" : "  max_ports="));
+        g_assert_true(!strstr(help, "  desc=") == !is_port);
+        for (j = 0; j < ARRAY_SIZE(read_only); j++) {
+            g_assert_null(strstr(help, read_only[j]));
+        }
+    }
+    for (round = 0; round < 2; round++) {
+        QDict *response;
+
+        vser_plug_described(qts, 1, "A");
+        response = qtest_qmp(qts, "{ 'execute': 'qom-list', 'arguments': {"
+                             " 'path': '/machine/peripheral/port1' } }");
+        for (j = 0; j < ARRAY_SIZE(read_only); j++) {
+            g_assert_cmpstr(type_of(response, read_only[j]), ==,
+                            j ? "uint64" : "string");
+        }
+        qobject_unref(response);
+        vser_unplug(qts, 1);
+    }
+}
+
 /*
  * Check that device_add of port 1 fails, with @properties and one more. The
  * message has that one and its value, and nothing is left of the port.
@@ -1171,6 +1228,7 @@ static const VSerCase cases[] = {
     { "name/small-buffers", test_small_buffers },
     { "properties/terminal", test_terminal },
     { "properties/qom", test_qom, .ports = DESCRIBED(1, "A") },
+    { "properties/options", test_options },
     { "properties/bad", test_bad_properties },
     { "named/short", test_named,
       .ports = PORT(1, "name=" SHORT_NAME("A")), .legacy = true },
