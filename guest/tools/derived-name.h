@@ -9,7 +9,7 @@
 #ifndef VSER_DERIVED_NAME_H
 #define VSER_DERIVED_NAME_H
 
-#include "hw/virtio/virtio-serial-desc-codec.h"
+#include "hw/virtio/virtio-serial-desc-name.h"
 
 /**
  * derived_name_blob:

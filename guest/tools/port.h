@@ -11,7 +11,7 @@
 #define VSER_PORT_H
 
 #include "port-name.h"
-#include "hw/virtio/virtio-serial-desc-codec.h"
+#include "hw/virtio/virtio-serial-desc-name.h"
 
 /* Where the descriptor was found */
 typedef enum PortSource {

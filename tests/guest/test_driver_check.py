@@ -46,7 +46,8 @@ class DriverCheck(unittest.TestCase):
             glib = subprocess.run(['pkg-config', '--cflags', '--libs', 'glib-2.0'],
                                   stdout=subprocess.PIPE, text=True, check=True)
             sources = [TOP / 'tests/guest/driver-check.c',
-                       TOP / 'hw/char/virtio-serial-desc-codec.c']
+                       *[TOP / f'hw/char/virtio-serial-desc-{part}.c'
+                         for part in ('build', 'codec', 'name')]]
             self.run_or_fail(['gcc', '-O1', '-g', '-Wall', '-Wno-unused-function',
                               '-fsanitize=address,undefined',
                               '-fno-sanitize-recover=all',

@@ -11,7 +11,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "hw/virtio/virtio-serial-desc-codec.h"
+#include "hw/virtio/virtio-serial-desc-name.h"
 #include "virtio-serial-desc-oracle.h"
 
 /* Shorter names for the tables */

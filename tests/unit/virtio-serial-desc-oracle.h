@@ -9,7 +9,7 @@
 #ifndef TESTS_VIRTIO_SERIAL_DESC_ORACLE_H
 #define TESTS_VIRTIO_SERIAL_DESC_ORACLE_H
 
-#include "hw/virtio/virtio-serial-desc-codec.h"
+#include "hw/virtio/virtio-serial-desc-name.h"
 
 /**
  * oracle_poison:

@@ -9,7 +9,7 @@
 #ifndef QEMU_VIRTIO_SERIAL_DESC_H
 #define QEMU_VIRTIO_SERIAL_DESC_H
 
-#include "hw/virtio/virtio-serial-desc-codec.h"
+#include "hw/virtio/virtio-serial-desc-name.h"
 #include "migration/vmstate.h"
 #include "qom/object.h"
 

@@ -2,8 +2,7 @@
  * The byte pipe of a virtio-serial port, without copies
  *
  * To the host: the bytes in the ring go to the backend in one call, straight
- * from guest memory. To the guest: the port lends the guest's buffers to the
- * backend, and the backend reads into the buffers.
+ * from guest memory. To the guest: virtio-serial-lend.h.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -64,18 +63,6 @@ void virtio_serial_pipe_discard(VirtIOSerialPort *port);
 void virtio_serial_pipe_reset(VirtIOSerialPort *port);
 
 /**
- * virtio_serial_pipe_has_room:
- * @port: its input queue is ready
- *
- * Call this function before waiting for a buffer of the guest. The guest
- * notifies only of the first buffer that it adds after the function has
- * returned false.
- *
- * Returns: whether the guest has a buffer to be filled.
- */
-bool virtio_serial_pipe_has_room(VirtIOSerialPort *port);
-
-/**
  * virtio_serial_pipe_set_running:
  * @port: a port
  * @running: whether the machine runs
@@ -85,45 +72,5 @@ bool virtio_serial_pipe_has_room(VirtIOSerialPort *port);
  * notifications. When the machine goes on, send what is in the ring.
  */
 void virtio_serial_pipe_set_running(VirtIOSerialPort *port, bool running);
-
-/**
- * virtio_serial_pipe_write:
- * @port: its input queue is ready
- * @buf: bytes for the guest
- * @size: how many
- *
- * Copy bytes to the guest, for a caller that has them in a buffer already.
- *
- * Returns: how many bytes there was room for.
- */
-size_t virtio_serial_pipe_write(VirtIOSerialPort *port, const uint8_t *buf,
-                                size_t size);
-
-/**
- * virtio_serial_lend:
- * @port: a port
- * @iov: filled with the guest's buffers
- * @max: how many entries @iov has room for, at least 1
- *
- * Lend memory that the guest wants to have filled: about as many bytes as the
- * backend used the last time, and more if the backend used all of them. The
- * caller must give the memory back (virtio_serial_give_back()) before anything
- * else happens to the port.
- *
- * Returns: how many entries of @iov are filled. 0 if the guest has no buffer or
- * the port is not open at both ends; then don't call virtio_serial_give_back().
- */
-size_t virtio_serial_lend(VirtIOSerialPort *port, struct iovec *iov,
-                          size_t max);
-
-/**
- * virtio_serial_give_back:
- * @port: a port with lent buffers
- * @size: how many bytes are in them now, from the first one on
- *
- * Give the guest the filled buffers, with one notification, and put the other
- * buffers back into the ring, as if nobody had taken them out.
- */
-void virtio_serial_give_back(VirtIOSerialPort *port, size_t size);
 
 #endif /* QEMU_VIRTIO_SERIAL_PIPE_H */
