@@ -17,6 +17,7 @@ patchset.py write-for-all VERSION TREE OLD
                                      all versions
 patchset.py maintainers TREE         have QEMU's MAINTAINERS there have our entry, as far
                                      as it has the files
+patchset.py part FILE FUNCTION       FILE as it is before what follows FUNCTION comes
 patchset.py check                    is all of patches/ consistent?
 """
 
@@ -29,6 +30,8 @@ import re
 import subprocess
 import sys
 import tempfile
+
+import cparts
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 PATCHES = TOP / 'patches'
@@ -596,6 +599,27 @@ def number_after(last, known):
 
 
 # ----------------------------------------------------------------------
+# Mails of tests
+
+def part(path, function):
+    """The file, cut behind that function"""
+    text = cparts.first_part(pathlib.Path(path).read_text(), function)
+    if text is None:
+        raise Stale(f"{path} has no function '{function}' to be cut behind")
+    return text
+
+
+def check_tests():
+    """Has each message of a mail of tests a patch, and its files and functions?"""
+    for message in sorted((PATCHES / 'series' / 'tests').glob('[0-9]*')):
+        if not full_patch(number_of(message)):
+            raise Stale(f'{relative(message)} is for no patch')
+        for line in message.read_text().splitlines():
+            if line.startswith('up-to: '):
+                part(*line.split()[1:])
+
+
+# ----------------------------------------------------------------------
 # MAINTAINERS
 
 def entry_for(files):
@@ -625,6 +649,11 @@ def write_maintainers(tree):
 
 def check():
     bad = 0
+    try:
+        check_tests()
+    except Stale as stale:
+        say(stale)
+        bad = 1
     for version in versions():
         try:
             for number in numbers(version):
@@ -660,6 +689,8 @@ def main():
                 write_for_all(version, tree, old)
             case ['maintainers', tree]:
                 write_maintainers(tree)
+            case ['part', path, function]:
+                sys.stdout.write(part(path, function))
             case ['check']:
                 sys.exit(check())
             case _:
