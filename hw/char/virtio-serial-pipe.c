@@ -362,35 +362,39 @@ void virtio_serial_pipe_set_running(VirtIOSerialPort *port, bool running)
     port->pipe.running = running;
 }
 
+const VirtIOSerialCounter virtio_serial_counters[] = {
+    { "bytes-to-guest", "bytes that went to the guest; read-only",
+      offsetof(VirtIOSerialPipe, to_guest) },
+    { "bytes-to-host", "bytes that went to the host; read-only",
+      offsetof(VirtIOSerialPipe, to_host) },
+    { "bytes-copied", "how many of both QEMU has copied; read-only",
+      offsetof(VirtIOSerialPipe, copied) },
+    { NULL }
+};
+
+uint64_t virtio_serial_counter(VirtIOSerialPort *port,
+                               const VirtIOSerialCounter *counter)
+{
+    return *(uint64_t *)((uint8_t *)&port->pipe + counter->offset);
+}
+
 static void pipe_get_counter(Object *obj, Visitor *v, const char *name,
                              void *opaque, Error **errp)
 {
-    uint8_t *port = (uint8_t *)VIRTIO_SERIAL_PORT(obj);
+    uint64_t value = virtio_serial_counter(VIRTIO_SERIAL_PORT(obj), opaque);
 
-    visit_type_uint64(v, name, (uint64_t *)(port + (uintptr_t)opaque), errp);
+    visit_type_uint64(v, name, &value, errp);
 }
 
 void virtio_serial_pipe_class_init(ObjectClass *klass)
 {
-    static const struct {
-        const char *name;
-        const char *help;
-        uintptr_t offset;
-    } counters[] = {
-        { "bytes-to-guest", "bytes that went to the guest; read-only",
-          offsetof(VirtIOSerialPort, pipe.to_guest) },
-        { "bytes-to-host", "bytes that went to the host; read-only",
-          offsetof(VirtIOSerialPort, pipe.to_host) },
-        { "bytes-copied", "how many of both QEMU has copied; read-only",
-          offsetof(VirtIOSerialPort, pipe.copied) },
-    };
-    int i;
+    const VirtIOSerialCounter *counter;
 
-    for (i = 0; i < ARRAY_SIZE(counters); i++) {
-        object_class_property_add(klass, counters[i].name, "uint64",
+    for (counter = virtio_serial_counters; counter->name; counter++) {
+        object_class_property_add(klass, counter->name, "uint64",
                                   pipe_get_counter, NULL, NULL,
-                                  (void *)counters[i].offset);
-        object_class_property_set_description(klass, counters[i].name,
-                                              counters[i].help);
+                                  (void *)counter);
+        object_class_property_set_description(klass, counter->name,
+                                              counter->help);
     }
 }

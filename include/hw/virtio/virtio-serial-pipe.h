@@ -36,6 +36,17 @@ typedef struct VirtIOSerialPipe {
     size_t lent_size;
 } VirtIOSerialPipe;
 
+/* A counter of a port; the table's last entry has no name */
+typedef struct VirtIOSerialCounter {
+    const char *name, *help;
+    size_t offset;              /* in VirtIOSerialPipe */
+} VirtIOSerialCounter;
+
+extern const VirtIOSerialCounter virtio_serial_counters[];
+
+uint64_t virtio_serial_counter(VirtIOSerialPort *port,
+                               const VirtIOSerialCounter *counter);
+
 /* Give a class of ports the counters as properties. */
 void virtio_serial_pipe_class_init(ObjectClass *klass);
 
