@@ -2,7 +2,7 @@
  * QTest testcase for virtio-serial: hostile migration streams
  *
  * A real stream of a device in the middle of everything is changed in each
- * field, cut at each byte, and changed at random. One QEMU loads all of these
+ * field, cut at each field, and changed at random. One QEMU loads all of these
  * streams, one after the other. QEMU has to refuse a stream that no device can
  * have sent, with a message. Whatever QEMU has loaded, the device may then run,
  * and the true stream has to bring back the true state.
@@ -263,7 +263,8 @@ static void add_fields(Load *l)
 
     offset = find_subsection(l, "control") - own_size();
     add_queues(l, offset);
-    offset += 4;
+    add_field(l, &offset, 2, false, "cols");
+    add_field(l, &offset, 2, false, "rows");
     add_field(l, &offset, 4, false, "max_ports");
     add_field(l, &offset, 4, false, "map");
     add_field(l, &offset, 4, false, "count");
@@ -327,6 +328,10 @@ static void add_fields(Load *l)
     offset += count;
     add_field(l, &offset, 4, false, "reader.end");
     g_assert_cmpuint(value_of(l, "reader.end"), ==, UINT32_MAX);
+    /* Nothing more is the device's own: a subsection of each virtio device */
+    g_assert_cmphex(l->section->data[offset], ==, 0x05);
+    g_assert_cmpmem(l->section->data + offset + 2, strlen("virtio/"),
+                    "virtio/", strlen("virtio/"));
 }
 
 /*
@@ -665,21 +670,30 @@ static void stop(Load *l)
     qtest_qmp_assert_success(l->qts, "{ 'execute': 'stop' }");
 }
 
+/* Save the state of all devices as it is now; returns its bytes, in @size */
+static char *save_state(Load *l, size_t *size)
+{
+    g_autofree char *path = g_build_filename(l->dir, "state", NULL);
+    char *stream;
+
+    qtest_qmp_assert_success(l->qts, "{ 'execute': 'xen-save-devices-state',"
+                             " 'arguments': { 'filename': %s, 'live': false }"
+                             " }", path);
+    g_assert_true(g_file_get_contents(path, &stream, size, NULL));
+    g_unlink(path);
+    return stream;
+}
+
 /* The true stream is taken, and the device then is what the stream says */
 static void check_restored(Load *l)
 {
-    g_autofree char *path = g_build_filename(l->dir, "state", NULL);
     g_autofree char *stream = NULL, *said = NULL;
     const uint8_t *section;
     size_t size;
 
     said = load_section(l, l->section->data);
     g_assert_cmpstr(said, ==, "");
-    qtest_qmp_assert_success(l->qts, "{ 'execute': 'xen-save-devices-state',"
-                             " 'arguments': { 'filename': %s, 'live': false }"
-                             " }", path);
-    g_assert_true(g_file_get_contents(path, &stream, &size, NULL));
-    g_unlink(path);
+    stream = save_state(l, &size);
     size = find_section((uint8_t *)stream, size, &section);
     g_assert_cmpmem(section, size, l->section->data, l->section->len);
 }
@@ -912,6 +926,83 @@ static void test_cut(void *obj, void *arg, QGuestAllocator *alloc)
     }
 }
 
+/* The lowest and the highest bit of each number are others */
+static void test_flipped(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(Load) l = load_new(obj, alloc);
+    unsigned int i, bit;
+
+    for (i = 0; i < l->fields->len; i++) {
+        const Field *field = &g_array_index(l->fields, Field, i);
+
+        for (bit = 0; bit < 8 * field->size; bit += 8 * field->size - 1) {
+            g_autoptr(GByteArray) section = NULL;
+
+            section = change_field(l, field->name,
+                                   get_field(l->section->data, field) ^
+                                   1ull << bit);
+            try_section(l, section);
+        }
+    }
+    check_restored(l);
+}
+
+/* Load @size bytes of @stream; returns whether QEMU has taken them */
+static bool load_state(Load *l, const GByteArray *stream, size_t size)
+{
+    g_autofree char *path = g_build_filename(l->dir, "cut", NULL);
+    QDict *response;
+    bool taken;
+
+    g_assert_true(g_file_set_contents(path, (char *)stream->data, size, NULL));
+    response = qtest_qmp(l->qts, "{ 'execute': 'xen-load-devices-state',"
+                         " 'arguments': { 'filename': %s } }", path);
+    g_unlink(path);
+    taken = qdict_haskey(response, "return");
+    qobject_unref(response);
+    return taken;
+}
+
+/* The stream ends in front of each number, or in it: it is always refused */
+static void test_cut_anywhere(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autoptr(Load) l = load_new(obj, alloc);
+    g_autoptr(GByteArray) stream = g_byte_array_new();
+    g_autofree char *state = NULL, *migrated = NULL;
+    const size_t header = 4 + 4;    /* magic and version */
+    const uint8_t *section;
+    size_t size, config;
+    unsigned int i, j;
+
+    check_restored(l);
+    state = save_state(l, &size);
+    /* It has all but the machine's name, which comes first in a migration */
+    g_assert_true(g_file_get_contents(l->path, &migrated, NULL, NULL));
+    g_assert_cmphex(migrated[header], ==, 0x07);
+    config = 1 + 4 + ldl_be_p(migrated + header + 1);
+    g_byte_array_append(stream, (uint8_t *)migrated, header + config);
+    g_byte_array_append(stream, (uint8_t *)state + header, size - header);
+    g_assert_true(load_state(l, stream, stream->len));
+
+    find_section(stream->data, stream->len, &section);
+    for (i = 0; i < l->fields->len; i++) {
+        const Field *field = &g_array_index(l->fields, Field, i);
+
+        for (j = 0; j < field->size; j += MAX(field->size - 1, 1)) {
+            set_change(l, "the stream ends at byte %u of %s", j, field->name);
+            g_assert_false(load_state(l, stream, section - stream->data +
+                                                 field->offset + j));
+            if (l->tried++ % CHECKED == 0) {
+                run(l);
+                answer(l);
+                stop(l);
+                check_restored(l);
+            }
+        }
+    }
+    check_restored(l);
+}
+
 /* Bytes are missing, and all that follows comes too early */
 static void test_missing(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -976,7 +1067,9 @@ static const VSerCase cases[] = {
     { "true", test_true },
     { "refused", test_refused },
     { "numbers", test_numbers },
+    { "flipped", test_flipped },
     { "cut", test_cut },
+    { "cut-anywhere", test_cut_anywhere },
     { "missing", test_missing },
     { "random", test_random },
 };
