@@ -509,13 +509,14 @@ qemu_targets() {
         qemu-system-ppc64 qemu-system-arm tests/qtest/qos-test
 }
 
-# qemu_tls TREE: build the tests of character devices and an emulator with TLS, in
-# TREE/build-tls.
+# qemu_tls TREE: build the tests of character devices and an emulator with TLS, and with
+# the filter of system calls of -sandbox, in TREE/build-tls.
 qemu_tls() {
     local tree=$1
     need tls
     tree_exclude "$tree" /build-tls/
-    qemu_configure "$tree" build-tls "${QEMU_CONFIGURE[@]}" --enable-gnutls
+    qemu_configure "$tree" build-tls "${QEMU_CONFIGURE[@]}" --enable-gnutls \
+        --enable-seccomp
     run_logged "build-${tree##*/}-tls" ninja -C "$tree/build-tls" \
         qemu-system-x86_64 tests/qtest/qos-test \
         tests/unit/test-char tests/unit/test-char-lend
