@@ -27,6 +27,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 from platforms import DEFAULT, PLATFORMS
 
@@ -258,14 +259,18 @@ class Guest(Started):
     def connect(self, name):
         """Connect to QEMU's socket, which is there a moment after QEMU is."""
         path = str(self.dir / name)
+        end = time.monotonic() + TIMEOUT
         while True:
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(TIMEOUT)
             try:
                 sock.connect(path)
                 return sock
-            except (FileNotFoundError, ConnectionRefusedError):
+            # Blocking: QEMU has yet to take another connection
+            except (BlockingIOError, FileNotFoundError, ConnectionRefusedError):
                 sock.close()
+            if time.monotonic() > end:
+                raise GuestError(f'{path}: QEMU takes no connection in {TIMEOUT} s')
             try:
                 self.process.wait(0.05)
             except subprocess.TimeoutExpired:

@@ -34,6 +34,9 @@ from usbdesc import Blob                                            # noqa: E402
 guestlib.make_image = functools.cache(guestlib.make_image)
 
 PORTS = 64
+# Stock QEMU drops control events when there are more than the driver has buffers for, which
+# are 32: of more ports, some never appear
+STOCK_PORTS = 12
 # Seconds: one emulated CPU of a busy machine has 64 ports to set up. What is stuck, is stuck
 # for ever
 PATIENCE = 3 * TIMEOUT
@@ -131,14 +134,15 @@ class Soak:
         self.random = random.Random(seed)
         self.seconds = minutes * 60
         self.described = described
+        self.ports = PORTS if described else STOCK_PORTS
         self.counts = dict.fromkeys([*EVENTS, *MOVES], 0)
         self.samples = []       # (seconds, which QEMU, KiB, files, threads)
-        self.serials = [f'{nr}.0' for nr in range(1, PORTS + 1)]
-        self.guest = SoakGuest(qemu, ports=[self.port(nr) for nr in range(1, PORTS + 1)],
-                               controller={'max_ports': PORTS + 1}, memory=MEMORY,
+        self.serials = [f'{nr}.0' for nr in range(1, self.ports + 1)]
+        self.guest = SoakGuest(qemu, ports=[self.port(nr) for nr in range(1, self.ports + 1)],
+                               controller={'max_ports': self.ports + 1}, memory=MEMORY,
                                log=TOP / 'build/log/soak-console.log')
         self.streams = Streams({f'port{nr}': Stream(f'port{nr}', f'{seed} {nr}')
-                                for nr in range(1, PORTS + 1)})
+                                for nr in range(1, self.ports + 1)})
 
     def name(self, nr):
         return f'usb:1209:0001:{self.serials[nr - 1]}'
@@ -151,7 +155,7 @@ class Soak:
     def close(self):
         """Some of the host's ends go, at any byte, and come again."""
         for stream in self.random.sample([*self.streams.streams.values()],
-                                         self.random.randint(1, PORTS // 2)):
+                                         self.random.randint(1, self.ports // 2)):
             with self.streams.lock:
                 stream.sock.close()
                 stream.sock = None
@@ -162,7 +166,7 @@ class Soak:
 
     def plug(self):
         """A port goes; another one takes its number."""
-        nr = self.random.randint(1, PORTS)
+        nr = self.random.randint(1, self.ports)
         stream = self.streams.streams[f'port{nr}']
         with self.streams.lock:
             stream.sock = None
@@ -226,7 +230,7 @@ class Soak:
     def start_guest(self):
         """Have the guest send back what each port brings, whatever happens to the port"""
         self.guest.wait_until(f'[ $(cat /sys/class/virtio-ports/vport0p*/name | wc -l) ='
-                              f' {PORTS} ]')
+                              f' {self.ports} ]')
         self.device = self.guest.sh(
             'basename $(readlink -f /sys/class/virtio-ports/vport0p1/device)').strip()
         # A node's number changes when the driver comes back; the port's own does not
@@ -243,7 +247,7 @@ class Soak:
             '    sleep 0.2\n'
             'done\n'
             'END\n'
-            f'for nr in $(seq {PORTS}); do\n'
+            f'for nr in $(seq {self.ports}); do\n'
             '    sh /run/echo $nr >/dev/null 2>&1 </dev/null &\n'
             'done')
 
@@ -274,12 +278,17 @@ class Soak:
             ' $(base64 -w 0 $p/descriptors 2>/dev/null || echo -) ;;\n'
             'esac; done').splitlines()
         ports = {int(line.split()[0].rsplit('p', 1)[1]): line.split() for line in found}
-        if sorted(ports) != list(range(1, PORTS + 1)):
+        if sorted(ports) != list(range(1, self.ports + 1)):
             raise Damage(f'the guest has ports {sorted(ports)}')
         links = self.guest.links()
         wanted = set()
         for nr, (node, name, serial, descriptors) in ports.items():
             theirs = self.serials[nr - 1]
+            # In the guest, a name of stock QEMU's port is a descriptor too
+            link = f'by-usb-id/1209:0001:{theirs}'
+            wanted.add(link)
+            if links.get(link) != node:
+                raise Damage(f'{link} leads to {links.get(link)}, not to {node}')
             if not self.described:
                 if name != self.name(nr):
                     raise Damage(f'{node} has the name {name}, not {self.name(nr)}')
@@ -291,10 +300,6 @@ class Soak:
                              f' {theirs}')
             if base64.b64decode(descriptors) != blob.descriptors:
                 raise Damage(f'{node} has other descriptors than QEMU')
-            link = f'by-usb-id/1209:0001:{theirs}'
-            wanted.add(link)
-            if links.get(link) != node:
-                raise Damage(f'{link} leads to {links.get(link)}, not to {node}')
         extra = {link for link in links if link.startswith('by-usb-id/')} - wanted
         if extra:
             raise Damage(f'links without a port: {" ".join(extra)}')
@@ -430,7 +435,7 @@ def main():
     why = None
     try:
         soak.run()
-    except Damage as e:
+    except (Damage, GuestError) as e:
         why = e
     streams = soak.streams.streams.values()
     print('  ' + ', '.join(f'{event}: {count}' for event, count in soak.counts.items()))
@@ -443,7 +448,7 @@ def main():
     if why:
         print(f'not ok {name}: seed {o.seed}: {why}')
     else:
-        print(f'ok {name}: {o.minutes:g} minutes, {PORTS} ports')
+        print(f'ok {name}: {o.minutes:g} minutes, {soak.ports} ports')
     print(f'{int(not why)} passed, {int(bool(why))} failed, 0 skipped')
     return bool(why)
 
