@@ -16,6 +16,10 @@
 #include "hw/virtio/virtio-serial.h"
 #include "hw/virtio/virtserialdesc.h"
 
+#ifndef O_NONBLOCK
+#define O_NONBLOCK 0    /* Windows: no file is a FIFO */
+#endif
+
 /* ------------------------------------------------------------------ */
 /* The blob */
 
