@@ -258,6 +258,7 @@ void virtio_serial_control_port_removed(VirtIOSerialPort *port)
     slot->owed &= OWE_REMOVE;
     if (slot->told) {
         control_owe(port->vser, slot, OWE_REMOVE);
+        slot->outdated = true;
     }
     slot->port = NULL;
     slot->told = false;
@@ -302,14 +303,21 @@ void virtio_serial_control_loaded(VirtIOSerial *vser)
 
 bool virtio_serial_control_port_known(VirtIOSerialPort *port)
 {
+    VirtIOSerialSlot *slot = control_slot_of(port);
+
     /*
      * A Linux guest that wakes up after a reset of the device sends no
      * DEVICE_READY: it assumes that there are the same ports as before.
      */
-    if (port->vser->control.device_ready && !control_slot_of(port)->told) {
+    if (!port->vser->control.device_ready) {
+        return true;
+    }
+    if (slot->outdated) {
         trace_virtio_serial_control_not_told(port->id);
         return false;
     }
+    /* A driver may know its ports before PORT_ADD, as after the guest slept */
+    slot->told = true;
     return true;
 }
 
@@ -343,6 +351,7 @@ static size_t control_write_message(VirtIOSerial *vser, VirtIOSerialSlot *slot,
     case OWE_ADD:
         event = VIRTIO_CONSOLE_PORT_ADD;
         slot->told = true;
+        slot->outdated = false;
         break;
     case OWE_CONSOLE:
         event = VIRTIO_CONSOLE_CONSOLE_PORT;
@@ -560,6 +569,7 @@ static const VMStateDescription vmstate_control_slot = {
         VMSTATE_UINT8(owed, VirtIOSerialSlot),
         VMSTATE_BOOL(told, VirtIOSerialSlot),
         VMSTATE_BOOL(ready, VirtIOSerialSlot),
+        VMSTATE_BOOL(outdated, VirtIOSerialSlot),
         VMSTATE_UINT16(place, VirtIOSerialSlot),
         VMSTATE_END_OF_LIST()
     },

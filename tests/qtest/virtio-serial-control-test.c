@@ -317,6 +317,52 @@ static void test_asleep(void *obj, void *arg, QGuestAllocator *alloc)
 }
 
 /*
+ * A driver that knows its ports already does not wait for PORT_ADD, for which
+ * it has no buffer. What the driver says counts; only a number that an older
+ * port had would be another matter.
+ */
+static void test_impatient(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
+    g_autofree char *before = NULL, *after = NULL;
+
+    kind->plug(drv->qts, 1, "A", NULL);
+    vser_restart(drv, 0, 0);
+    vser_device_ready(drv);
+    before = qtest_hmp(drv->qts, "info qtree");
+    g_assert_null(strstr(before, "guest on"));
+    vser_port_ready(drv, 1);
+    vser_port_open(drv, 1);
+    after = qtest_hmp(drv->qts, "info qtree");
+    g_assert_nonnull(strstr(after, "guest on"));
+
+    qvser_add_buffers(drv, 4, LARGE);
+    vser_expect_add(drv, 1);
+    vser_expect_identity(drv, kind, 1, "A");
+    vser_expect_nothing(drv);
+    vser_unplug(drv->qts, 1);
+    vser_expect_remove(drv, 1);
+}
+
+/* The same, and the port goes before the driver has any buffer */
+static void test_impatient_unplug(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const VSerKind *kind = arg;
+    g_autoptr(QVSerDriver) drv = vser_new_driver(obj, alloc, kind);
+
+    kind->plug(drv->qts, 1, "A", NULL);
+    vser_restart(drv, 0, 0);
+    vser_device_ready(drv);
+    vser_port_ready(drv, 1);
+    vser_unplug(drv->qts, 1);
+    qvser_settle(drv);
+    qvser_add_buffers(drv, 4, LARGE);
+    vser_expect_remove(drv, 1);
+    vser_expect_nothing(drv);
+}
+
+/*
  * PORT_REMOVE of the old port comes before PORT_ADD of the new port with its
  * number
  */
@@ -1108,9 +1154,10 @@ static void test_migrate_owed(void *obj, void *arg, QGuestAllocator *alloc)
     g_assert_true(vser_migrate(drv, to));
     vser_unplug(to, 3);
     vser_port_ready(drv, 1);
-    qvser_add_buffers(drv, 2, LARGE);
+    qvser_add_buffers(drv, 4, LARGE);
     vser_expect_add(drv, 2);
     vser_expect_add(drv, 1);
+    vser_expect_identity(drv, kind, 1, "A");
     vser_expect_nothing(drv);
     qtest_quit(to);
 }
@@ -1575,6 +1622,8 @@ static const VSerCase cases[] = {
     { "hotplug/running", test_hotplug, .legacy = true },
     { "hotplug/early", test_plug_early },
     { "hotplug/asleep", test_asleep },
+    { "hotplug/impatient", test_impatient },
+    { "hotplug/impatient-unplug", test_impatient_unplug },
     { "hotplug/replug", test_replug },
     { "hotplug/unseen", test_unseen },
     { "hotplug/eject", test_eject, .arch = "x86_64" },

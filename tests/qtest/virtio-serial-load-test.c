@@ -295,6 +295,7 @@ static void add_fields(Load *l)
         add_field(l, &offset, 1, false, "slot[%u].owed", i);
         add_field(l, &offset, 1, false, "slot[%u].told", i);
         add_field(l, &offset, 1, false, "slot[%u].ready", i);
+        add_field(l, &offset, 1, false, "slot[%u].outdated", i);
         add_field(l, &offset, 2, false, "slot[%u].place", i);
     }
     g_assert_cmpuint(value_of(l, "desc_offset"), ==, SMALL - FRAGMENT_HEADER);

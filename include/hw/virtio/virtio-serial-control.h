@@ -38,10 +38,15 @@ typedef struct VirtIOSerialSlot {
     uint8_t owed;
     /* the slot is in the queue, perhaps with nothing owed any more */
     bool queued;
-    /* the driver has been told PORT_ADD of the port that is there now */
+    /* the driver knows the port that is there now: PORT_ADD was sent */
     bool told;
     /* the driver has answered with PORT_READY */
     bool ready;
+    /*
+     * the driver knew an older port with this number, and PORT_ADD of a new one
+     * was not sent: what the driver says is about the older one
+     */
+    bool outdated;
     /* the slot's place in the queue, from 1; for migration only */
     uint16_t place;
 } VirtIOSerialSlot;
@@ -152,8 +157,9 @@ void virtio_serial_control_loaded(VirtIOSerial *vser);
 extern const VMStateDescription vmstate_virtio_serial_control;
 
 /*
- * Can a message from the driver mean @port? If the driver has not been told of
- * @port yet, the message means an older port with the same number.
+ * Can a message from the driver mean @port? If the driver knew an older port
+ * with the same number, and has not been told of @port yet, the message means
+ * the older one. Otherwise the driver knows @port from now on.
  */
 bool virtio_serial_control_port_known(VirtIOSerialPort *port);
 
