@@ -7,7 +7,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/error-report.h"
+#include "qapi/error.h"
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
 #include "system/replay.h"
@@ -503,21 +503,21 @@ static uint8_t control_payable(VirtIOSerialPort *port)
 }
 
 /* The stream has as many slots as the source has */
-static int control_pre_load(void *opaque)
+static bool control_pre_load(void *opaque, Error **errp)
 {
     VirtIOSerial *vser = opaque;
 
     if (vser->control.source_ports != vser->serial.max_virtserial_ports) {
-        error_report("virtio-serial-bus: max_ports is %u, at the source %u, "
-                     "where the driver has yet to be told of something",
-                     vser->serial.max_virtserial_ports,
-                     vser->control.source_ports);
-        return -EINVAL;
+        error_setg(errp, "virtio-serial-bus: max_ports is %u, at the source "
+                   "%u, where the driver has yet to be told of something",
+                   vser->serial.max_virtserial_ports,
+                   vser->control.source_ports);
+        return false;
     }
-    return 0;
+    return true;
 }
 
-static int control_post_load(void *opaque, int version_id)
+static bool control_post_load(void *opaque, int version_id, Error **errp)
 {
     VirtIOSerial *vser = opaque;
     VirtIOSerialControl *control = &vser->control;
@@ -531,15 +531,15 @@ static int control_post_load(void *opaque, int version_id)
         slot->queued = false;
         if (slot->owed & ~control_payable(slot->port) ||
             (slot->owed & (OWE_OPEN | OWE_CLOSE)) == OWE_CLOSE) {
-            error_report("virtio-serial-bus: port %u is owed what it does not "
-                         "have: 0x%02x", id, slot->owed);
-            return -EINVAL;
+            error_setg(errp, "virtio-serial-bus: port %u is owed what it does "
+                       "not have: 0x%02x", id, slot->owed);
+            return false;
         }
         if (slot->place > max || (slot->owed && !slot->place) ||
             (slot->place && queue[slot->place])) {
-            error_report("virtio-serial-bus: port %u has no place in the "
-                         "control queue: %u", id, slot->place);
-            return -EINVAL;
+            error_setg(errp, "virtio-serial-bus: port %u has no place in the "
+                       "control queue: %u", id, slot->place);
+            return false;
         }
         queue[slot->place] = slot;
     }
@@ -554,12 +554,36 @@ static int control_post_load(void *opaque, int version_id)
     if (control->desc_offset &&
         (!slot || !(slot->owed & OWE_DESC) ||
          control->desc_offset >= slot->port->desc.length)) {
-        error_report("virtio-serial-bus: no descriptor has %u bytes to come "
-                     "after", control->desc_offset);
+        error_setg(errp, "virtio-serial-bus: no descriptor has %u bytes to "
+                   "come after", control->desc_offset);
+        return false;
+    }
+    return true;
+}
+
+#if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR == 0
+static int control_pre_load_reports(void *opaque)
+{
+    Error *err = NULL;
+
+    if (!control_pre_load(opaque, &err)) {
+        error_report_err(err);
         return -EINVAL;
     }
     return 0;
 }
+
+static int control_post_load_reports(void *opaque, int version_id)
+{
+    Error *err = NULL;
+
+    if (!control_post_load(opaque, version_id, &err)) {
+        error_report_err(err);
+        return -EINVAL;
+    }
+    return 0;
+}
+#endif
 
 static const VMStateDescription vmstate_control_slot = {
     .name = "virtio-console-device/control/slot",
@@ -581,8 +605,13 @@ const VMStateDescription vmstate_virtio_serial_control = {
     .minimum_version_id = 1,
     .needed = control_needed,
     .pre_save = control_pre_save,
-    .pre_load = control_pre_load,
-    .post_load = control_post_load,
+#if QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR == 0
+    .pre_load = control_pre_load_reports,
+    .post_load = control_post_load_reports,
+#else
+    .pre_load_errp = control_pre_load,
+    .post_load_errp = control_post_load,
+#endif
     .fields = (const VMStateField[]) {
         VMSTATE_BOOL(control.device_ready, VirtIOSerial),
         VMSTATE_UINT32(control.desc_offset, VirtIOSerial),

@@ -165,10 +165,10 @@ static uint64_t value_of(Load *l, const char *name)
     return get_field(l->section->data, find_field(l, name));
 }
 
-/* Find the subsection @name; returns where its length is */
-static size_t find_subsection(Load *l, const char *name)
+/* Find the subsection @name of @of; returns where its length is */
+static size_t find_subsection_of(Load *l, const char *of, const char *name)
 {
-    g_autofree char *full = g_strconcat("virtio-console-device/", name, NULL);
+    g_autofree char *full = g_strconcat(of, "/", name, NULL);
     size_t length = strlen(full);
     uint8_t header[] = { 0x05, length };
     g_autofree uint8_t *wanted = g_malloc(sizeof(header) + length);
@@ -180,6 +180,11 @@ static size_t find_subsection(Load *l, const char *name)
                    sizeof(header) + length);
     g_assert_nonnull(found);
     return found - l->section->data;
+}
+
+static size_t find_subsection(Load *l, const char *name)
+{
+    return find_subsection_of(l, "virtio-console-device", name);
 }
 
 /* Add the header of a subsection; returns where its fields begin */
@@ -333,6 +338,12 @@ static void add_fields(Load *l)
     g_assert_cmphex(l->section->data[offset], ==, 0x05);
     g_assert_cmpmem(l->section->data + offset + 2, strlen("virtio/"),
                     "virtio/", strlen("virtio/"));
+
+    /* Of what each virtio device has, and comes last */
+    offset = find_subsection_of(l, "virtio", "64bit_features");
+    offset += 1 + 1 + l->section->data[offset + 1];
+    add_field(l, &offset, 4, false, "features.version");
+    g_assert_cmpuint(value_of(l, "features.version"), ==, 1);
 }
 
 /*
@@ -806,6 +817,7 @@ static void test_refused(void *obj, void *arg, QGuestAllocator *alloc)
         { "reader.cursor", UINT32_MAX, "no virtserialdesc is at port" },
         { "reader.length", LARGE + 16 + 65535 + 1, "with 69648 bytes" },
         { "reader.length", UINT32_MAX, "with 4294967295 bytes to come" },
+        { "features.version", 2, "version" },
     };
     g_autoptr(Load) l = load_new(obj, alloc);
     int i;
