@@ -48,9 +48,8 @@
  * A controller has one feed and one ledger. These are the events:
  *
  *   bytes came               give each record to the ledger; count the changes
- *   read to its end          settle; if settling or the store fails, ask for a
- *                            new snapshot
- *   the host closed          settle
+ *   read to its end, also    settle; if settling or the store fails, ask for a
+ *   if the host has closed   new snapshot
  *   malformed, or an error   close; try again later, and later each time
  *   a port came, changed or  if the entry is about another port: read to the
  *   went                     end; if the entry still is, ask for a new snapshot
@@ -219,11 +218,12 @@ static void open_feed(Controller *c)
 
 /*
  * The feed is read to its end, for now. Ports that came after the feed was
- * opened need a new snapshot, when this snapshot is at its end.
+ * opened need a new snapshot, when this snapshot is at its end; so does a host
+ * that the driver takes for closed, which has answered before.
  */
-static void feed_at_end(Controller *c)
+static void feed_at_end(Controller *c, bool settled)
 {
-    if (!ledger_settle(&c->ledger) && c->ledger.answered) {
+    if (!settled && c->ledger.answered) {
         feed_ask_again(&c->feed);
     }
     if (c->ledger.answered && c->ledger.missed) {
@@ -247,10 +247,10 @@ static bool read_feed(Controller *c)
         }
         return true;
     case FEED_AT_END:
-        feed_at_end(c);
+        feed_at_end(c, ledger_settle(&c->ledger));
         return false;
     case FEED_HOST_CLOSED:
-        ledger_closed(&c->ledger);
+        feed_at_end(c, ledger_closed(&c->ledger));
         return false;
     default:
         return false;
@@ -343,6 +343,12 @@ static void feed_gone(Daemon *d, Controller *c)
 /* ------------------------------------------------------------------ */
 /* The kernel's events */
 
+/* Is it still the port that was found to be a feed? */
+static bool feed_is_there(const Controller *c)
+{
+    return port_instance(c->feed.name) == c->feed.instance;
+}
+
 static void daemon_port_event(Daemon *d, const Uevent *event)
 {
     unsigned int device = 0, id = 0;
@@ -353,7 +359,7 @@ static void daemon_port_event(Daemon *d, const Uevent *event)
     if (!c) {
         return;
     }
-    if (event->removed && strcmp(c->feed.name, event->port) == 0) {
+    if (strcmp(c->feed.name, event->port) == 0 && !feed_is_there(c)) {
         feed_gone(d, c);
         return;
     }
@@ -375,10 +381,8 @@ static void look_again(Daemon *d)
 
     while (i < d->controllers) {
         Controller *c = d->controller[i];
-        char path[PATH_MAX];
 
-        snprintf(path, sizeof(path), "%s/%s", VSER_SYSFS, c->feed.name);
-        if (access(path, F_OK) < 0) {
+        if (!feed_is_there(c)) {
             feed_gone(d, c);    /* the last one moves here */
         } else {
             feed_ask_again(&c->feed);

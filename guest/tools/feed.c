@@ -127,7 +127,7 @@ bool feed_open(Feed *feed)
 {
     char path[PATH_MAX], failure[sizeof(feed->last_failure)];
 
-    feed->host_closed = false;
+    feed->host_closed = feed->host_heard = false;
     snprintf(path, sizeof(path), "%s/%s", VSER_DEV, feed->name);
     feed->fd = port_name_open(feed->name, feed->instance, O_RDONLY);
     feed->denied = feed->fd < 0 && errno == EPERM;
@@ -168,6 +168,7 @@ FeedNews feed_read(Feed *feed)
         bool at_end = errno == EAGAIN;
 
         set_host_closed(feed, false);
+        feed->host_heard |= at_end;
         return at_end ? FEED_AT_END : FEED_NOTHING;
     }
     if (got < 0) {
@@ -179,8 +180,16 @@ FeedNews feed_read(Feed *feed)
         return FEED_NOTHING;
     }
     if (got == 0) {
-        /* The host will not finish a record that it has begun */
         set_host_closed(feed, true);
+        /*
+         * The driver may hear after the first bytes that the host has opened
+         * its side: before that, the host seems to be closed.
+         */
+        if (!feed->host_heard) {
+            return FEED_AT_END;
+        }
+        /* The host will not finish a record that it has begun */
+        feed->host_heard = false;
         records_reset(&feed->records);
         return FEED_HOST_CLOSED;
     }

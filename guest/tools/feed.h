@@ -26,6 +26,7 @@ typedef struct Feed {
     int64_t opened_at;
     int64_t backoff;
     bool host_closed;           /* epoll tells of changes only */
+    bool host_heard;            /* the driver knows that the host is there */
     bool paused;                /* not read until retry_at */
     int changes;                /* how many changes are still allowed */
     int64_t changes_at;         /* when changes was set */

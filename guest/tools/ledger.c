@@ -389,11 +389,13 @@ bool ledger_settle(Ledger *ledger)
  * The driver may hear only after the snapshot that the host has opened its
  * side: so the snapshot remains the answer to the opening.
  */
-void ledger_closed(Ledger *ledger)
+bool ledger_closed(Ledger *ledger)
 {
-    ledger_settle(ledger);
+    bool all = ledger_settle(ledger);
+
     entries_doubt(ledger);
     ledger->ended = false;
+    return all;
 }
 
 /* ------------------------------------------------------------------ */

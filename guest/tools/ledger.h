@@ -116,8 +116,8 @@ void ledger_record(Ledger *ledger, RecordType type, const Record *record);
  */
 bool ledger_settle(Ledger *ledger);
 
-/* The feed is read to its end, and the host has closed the feed. */
-void ledger_closed(Ledger *ledger);
+/* As ledger_settle(), and the host has closed the feed. */
+bool ledger_closed(Ledger *ledger);
 
 /**
  * ledger_notice:
