@@ -18,7 +18,8 @@ patchset.py write-for-all VERSION TREE OLD
 patchset.py maintainers TREE         have QEMU's MAINTAINERS there have our entry, as far
                                      as it has the files
 patchset.py part FILE FUNCTION       FILE as it is before what follows FUNCTION comes
-patchset.py check                    is all of patches/ consistent?
+patchset.py check                    is all of patches/ consistent? With QEMU_GIT, are the
+                                     commits of Fixes: there?
 """
 
 import difflib
@@ -646,9 +647,55 @@ def write_maintainers(tree):
 
 
 # ----------------------------------------------------------------------
+# Fixes:
+
+FIXED = re.compile(r'^Fixes: (.*)$', re.M)
+
+
+def check_fixes():
+    """Does each line "Fixes:" name a commit of QEMU, by 12 digits and its subject? With no
+    clone of QEMU's repository in QEMU_GIT, only the form is looked at."""
+    clone = os.environ.get('QEMU_GIT')
+    bad = 0
+    for path in sorted(PATCHES.glob('*.patch')) + sorted(PATCHES.glob('[0-9]*/*.patch')):
+        for said in FIXED.findall(Patch(path.read_text()).text):
+            found = re.fullmatch(r'([0-9a-f]{12}) \("(.*)"\)', said)
+            if not found:
+                say(f'{relative(path)}: Fixes: {said}: expected 12 digits ("subject")')
+                bad = 1
+            elif clone and os.path.isdir(clone):
+                done = git(clone, 'show', '-s', '--format=%h %s', '--abbrev=12', found[1])
+                if done.stdout.decode().strip() != f'{found[1]} {found[2]}':
+                    say(f'{relative(path)}: Fixes: {said}: QEMU_GIT has ' +
+                        (done.stdout.decode().strip() or 'no such commit'))
+                    bad = 1
+    return bad
+
+
+def series_of(number):
+    """The name of the series that has the patch of that number"""
+    for line in (PATCHES / 'series' / 'list').read_text().splitlines():
+        if line and line[0] != '#' and int(number) <= int(line.split()[1]):
+            return line.split()[0]
+    return None
+
+
+def check_reproducers():
+    """In the series of fixes, each patch has a line "Fixes:" and says how to see the fault"""
+    bad = 0
+    for number in numbers(versions()[0]):
+        text = full_patch(number).text
+        if series_of(number) in ('fixes', 'usb-fixes') and not (
+                FIXED.search(text) and '\nReproducer: ' in text):
+            say(f'patch {number} is a fix without Fixes: or Reproducer:')
+            bad = 1
+    return bad
+
+
+# ----------------------------------------------------------------------
 
 def check():
-    bad = 0
+    bad = check_fixes() | (check_reproducers() if (PATCHES / 'series' / 'list').exists() else 0)
     try:
         check_tests()
     except Stale as stale:
