@@ -39,7 +39,7 @@ PATCHES = TOP / 'patches'
 FILES = PATCHES / 'series' / 'files'
 # The directories with new files
 ROOTS = ('hw', 'include/hw', 'docs/system', 'docs/specs', 'tests/qtest',
-         'tests/unit')
+         'tests/unit', 'tests/functional/x86_64')
 SUBJECT_MAX = 52
 
 
@@ -259,6 +259,10 @@ def states(version):
     files after the patch (path to text), a list of new files that come with it."""
     now = {path: (TOP / path).read_bytes() for path in new_files()}
     comes, steps = placed(), {}
+    # What comes with a patch that the version does not have
+    for number in set(comes) - set(numbers(version)):
+        for path in comes[number]:
+            del now[path]
     for path, number, before, _ in edits_of_new_files():
         steps.setdefault(number, {})[path] = before.encode()
     for number in reversed(numbers(version)):
@@ -666,8 +670,8 @@ def check_fixes():
             elif clone and os.path.isdir(clone):
                 done = git(clone, 'show', '-s', '--format=%h %s', '--abbrev=12', found[1])
                 if done.stdout.decode().strip() != f'{found[1]} {found[2]}':
-                    say(f'{relative(path)}: Fixes: {said}: QEMU_GIT has ' +
-                        (done.stdout.decode().strip() or 'no such commit'))
+                    say(f'{relative(path)}: Fixes: {said}: in QEMU_GIT: ' +
+                        (done.stdout + done.stderr).decode().strip())
                     bad = 1
     return bad
 

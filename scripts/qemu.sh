@@ -162,7 +162,7 @@ compose_patches() {
 # overlay_files: the new files, by their path in a QEMU tree.
 overlay_files() {
     (cd "$TOP" && find hw include/hw docs/system docs/specs tests/qtest tests/unit \
-        -type f -not -name run -not -name '.*' -not -name '*~' 2>/dev/null | sort)
+        tests/functional/x86_64 -type f -not -name run -not -name '.*' -not -name '*~' 2>/dev/null | sort)
 }
 
 # upstream_compat FILE VERSION: print hw/core/machine.c as upstream needs it. Upstream,
@@ -435,7 +435,7 @@ qemu_overlay() {
     mapfile -t files < <(overlay_files)
     # A link to a file that is gone would break the build: remove such links.
     find "$tree/hw/char" "$tree/hw/usb" "$tree/include/hw/virtio" "$tree/docs/system/devices" \
-        "$tree/docs/specs" "$tree/tests/qtest" "$tree/tests/unit" \
+        "$tree/docs/specs" "$tree/tests/qtest" "$tree/tests/unit" "$tree/tests/functional" \
         -xtype l -delete 2>/dev/null || true
     for file in "${files[@]}"; do
         mkdir -p "$tree/$(dirname "$file")"

@@ -155,7 +155,7 @@ static bool migration_succeeded(QTestState *qts)
     }
 }
 
-/* The stream of a machine with a buffer that waits; w->buffer is the buffer's */
+/* The stream of a machine with a buffer that waits, at w->buffer */
 static char *save(Waiting *w, QVirtioSerial *serial, QGuestAllocator *alloc,
                   const char *path, gsize *size)
 {

@@ -145,15 +145,11 @@ void virtio_serial_control_port_lost(VirtIOSerialPort *port);
 
 /*
  * The device came in with a migration: a running driver knows every port, and
- * nothing is owed. The subsection below may say more; a QEMU without this file
- * does not send the subsection.
+ * nothing is owed. The subsection below, if it is sent, says more.
  */
 void virtio_serial_control_loaded(VirtIOSerial *vser);
 
-/*
- * A subsection, sent if something is owed: what is owed for each port number,
- * and the order.
- */
+/* A subsection, sent if something is owed: what, and in which order */
 extern const VMStateDescription vmstate_virtio_serial_control;
 
 /*
