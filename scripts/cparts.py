@@ -193,5 +193,7 @@ def first_part(text, last):
         if item.is_comment and result and result[-1].is_comment and len(result) > 1:
             result.pop()
         result.append(item)
+    while result[-1].is_comment:
+        result.pop()
     # No two empty lines where something was between them
     return re.sub(r'\n{3,}', '\n\n', ''.join(item.text for item in result))

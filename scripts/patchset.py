@@ -621,7 +621,8 @@ def check_tests():
             raise Stale(f'{relative(message)} is for no patch')
         for line in message.read_text().splitlines():
             if line.startswith('up-to: '):
-                part(*line.split()[1:])
+                _, path, function = line.split()
+                part(TOP / path, function)
 
 
 # ----------------------------------------------------------------------
