@@ -514,6 +514,8 @@ static bool control_pre_load(void *opaque, Error **errp)
                    vser->control.source_ports);
         return false;
     }
+    /* The stream has it only if it is not 0 */
+    vser->control.desc_offset = 0;
     return true;
 }
 
@@ -599,6 +601,24 @@ static const VMStateDescription vmstate_control_slot = {
     },
 };
 
+static bool control_desc_needed(void *opaque)
+{
+    VirtIOSerial *vser = opaque;
+
+    return vser->control.desc_offset;
+}
+
+static const VMStateDescription vmstate_control_desc = {
+    .name = "virtio-console-device/control/desc",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = control_desc_needed,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(control.desc_offset, VirtIOSerial),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
 const VMStateDescription vmstate_virtio_serial_control = {
     .name = "virtio-console-device/control",
     .version_id = 1,
@@ -614,11 +634,14 @@ const VMStateDescription vmstate_virtio_serial_control = {
 #endif
     .fields = (const VMStateField[]) {
         VMSTATE_BOOL(control.device_ready, VirtIOSerial),
-        VMSTATE_UINT32(control.desc_offset, VirtIOSerial),
         VMSTATE_STRUCT_VARRAY_POINTER_UINT32(control.slots, VirtIOSerial,
                                              serial.max_virtserial_ports,
                                              vmstate_control_slot,
                                              VirtIOSerialSlot),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription * const []) {
+        &vmstate_control_desc,
+        NULL
     },
 };

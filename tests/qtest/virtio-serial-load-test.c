@@ -295,7 +295,6 @@ static void add_fields(Load *l)
 
     offset = add_subsection(l, "control");
     add_field(l, &offset, 1, false, "device_ready");
-    add_field(l, &offset, 4, false, "desc_offset");
     for (i = 0; i < MAX_PORTS; i++) {
         add_field(l, &offset, 1, false, "slot[%u].owed", i);
         add_field(l, &offset, 1, false, "slot[%u].told", i);
@@ -303,6 +302,9 @@ static void add_fields(Load *l)
         add_field(l, &offset, 1, false, "slot[%u].outdated", i);
         add_field(l, &offset, 2, false, "slot[%u].place", i);
     }
+    g_assert_cmpuint(offset, ==, find_subsection(l, "control/desc"));
+    offset = add_subsection(l, "control/desc");
+    add_field(l, &offset, 4, false, "desc_offset");
     g_assert_cmpuint(value_of(l, "desc_offset"), ==, SMALL - FRAGMENT_HEADER);
     g_assert_cmphex(value_of(l, "slot[2].owed"), ==, 0x18);
 
