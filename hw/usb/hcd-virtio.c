@@ -82,13 +82,14 @@ QEMU_BUILD_BUG_ON(REQUEST_QUEUE_SIZE > VIRTQUEUE_MAX_SIZE);
 /* Endpoints that one call of the bottom half runs */
 #define RUN_MAX                 256
 
-typedef struct VirtIOUSBRequest {
+struct VirtIOUSBRequest {
     VirtQueueElement elem;      /* first: virtqueue_pop() */
     VirtIOUSBEndpoint *ep;      /* NULL: in no list */
     USBPacket packet;
     uint64_t tag;
     uint64_t setup;             /* of a control request */
     uint32_t length;
+    size_t room;                /* bytes in the buffer for the data */
     uint32_t moved;             /* bytes, when only ZERO_PACKET's is left */
     uint16_t flags;
     uint8_t type;
@@ -99,7 +100,8 @@ typedef struct VirtIOUSBRequest {
     bool dropped;               /* ... or without, by a reset */
     uint8_t end;
     QTAILQ_ENTRY(VirtIOUSBRequest) next;
-} VirtIOUSBRequest;
+    QLIST_ENTRY(VirtIOUSBRequest) same_hash;
+};
 
 struct VirtIOUSBEndpoint {
     VirtIOUSB *s;
@@ -119,14 +121,21 @@ enum {
     TODO_ALL     = TODO_CONTROL | TODO_EVENT | TODO_REQUEST,
 };
 
+/* A cast of QOM's takes a hundred instructions, and a request needs several */
+static VirtIODevice *virtio_usb_vdev(VirtIOUSB *s)
+{
+    return &s->parent_obj;
+}
+
 /* May the device use the queues? */
 static bool virtio_usb_is_driven(VirtIOUSB *s)
 {
-    VirtIODevice *vdev = VIRTIO_DEVICE(s);
+    const uint64_t features = BIT_ULL(VIRTIO_F_VERSION_1) |
+                              BIT_ULL(VIRTIO_USB_F_DRAFT0);
+    VirtIODevice *vdev = virtio_usb_vdev(s);
 
     return (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) && !vdev->broken &&
-        virtio_vdev_has_feature(vdev, VIRTIO_F_VERSION_1) &&
-        virtio_vdev_has_feature(vdev, VIRTIO_USB_F_DRAFT0);
+        (vdev->guest_features & features) == features;
 }
 
 /*
@@ -149,12 +158,13 @@ static uint8_t virtio_usb_port_speed(VirtIOUSBPort *port)
 
 static void virtio_usb_pay(VirtIOUSB *s)
 {
-    VirtIODevice *vdev = VIRTIO_DEVICE(s);
+    VirtIODevice *vdev = virtio_usb_vdev(s);
     VirtQueueElement *elem;
     VirtIOUSBPort *port;
     bool paid = false;
 
-    while (virtio_usb_is_driven(s) && (port = QSIMPLEQ_FIRST(&s->owed))) {
+    while ((port = QSIMPLEQ_FIRST(&s->owed)) && virtio_usb_is_driven(s) &&
+           !virtio_queue_empty(s->event_vq)) {
         struct virtio_usb_event event = {
             .type = cpu_to_le16(VIRTIO_USB_EVENT_PORT),
             .port = port->port.index + 1,
@@ -223,7 +233,7 @@ static void virtio_usb_use(VirtIOUSB *s, VirtQueueElement *elem,
     if (s->busy) {
         s->notify = true;
     } else {
-        virtio_notify(VIRTIO_DEVICE(s), s->request_vq);
+        virtio_notify(virtio_usb_vdev(s), s->request_vq);
     }
 }
 
@@ -235,11 +245,27 @@ static void virtio_usb_request_free(VirtIOUSBRequest *req)
     g_free(req);
 }
 
+/*
+ * The request that has @tag. A driver may give all of them the same hash: there
+ * are no more than a queue is long.
+ */
+static VirtIOUSBRequest *virtio_usb_find_request(VirtIOUSB *s, uint64_t tag)
+{
+    VirtIOUSBRequest *req;
+
+    QLIST_FOREACH(req, &s->requests[tag % VIRTIO_USB_HASH], same_hash) {
+        if (req->tag == tag) {
+            break;
+        }
+    }
+    return req;
+}
+
 /* Take @req out of the lists. The USB core does not have its packet. */
-static void virtio_usb_request_unlink(VirtIOUSB *s, VirtIOUSBRequest *req)
+static void virtio_usb_request_unlink(VirtIOUSBRequest *req)
 {
     QTAILQ_REMOVE(&req->ep->requests, req, next);
-    g_hash_table_remove(s->requests, &req->tag);
+    QLIST_REMOVE(req, same_hash);
 }
 
 /* Take the packet of @req from the USB core, if it has it */
@@ -290,7 +316,7 @@ static void virtio_usb_request_end(VirtIOUSBRequest *req, uint8_t status)
         virtio_usb_request_free(req);
         return;
     }
-    virtio_usb_request_unlink(s, req);
+    virtio_usb_request_unlink(req);
     trace_virtio_usb_complete(req->tag, status, actual);
     virtio_usb_use(s, &req->elem, status, actual,
                    req->packet.pid == USB_TOKEN_IN ? actual : 0);
@@ -357,26 +383,50 @@ static void virtio_usb_packet_done(VirtIOUSBRequest *req)
     }
 }
 
-static void virtio_usb_packet_setup(VirtIOUSBRequest *req, int pid)
+/*
+ * What the packet of @req moves: the driver's descriptors behind the result or
+ * the header, of @header bytes, which are the first bytes of @sg. They are the
+ * packet's as they are, if a descriptor ends where the data begins and the data
+ * where the descriptors end: so do Linux' requests.
+ */
+static void virtio_usb_packet_data(VirtIOUSBRequest *req, struct iovec *sg,
+                                   unsigned int num, size_t header)
+{
+    QEMUIOVector *iov = &req->packet.iov;
+
+    if (req->zero_packet || !req->length) {
+        qemu_iovec_init_external(iov, sg, 0);
+    } else if (req->room == req->length && sg[0].iov_len == header) {
+        qemu_iovec_init_external(iov, sg + 1, num - 1);
+    } else {
+        qemu_iovec_init(iov, num);
+        qemu_iovec_concat_iov(iov, sg, num, header, req->length);
+    }
+}
+
+static void virtio_usb_packet_setup(VirtIOUSBRequest *req)
 {
     VirtQueueElement *elem = &req->elem;
+    USBPacket *packet = &req->packet;
+    bool in = packet->pid == USB_TOKEN_IN;
 
-    usb_packet_setup(&req->packet, pid, req->ep->uep, 0, req->ep->s->next_id++,
-                     pid == USB_TOKEN_IN &&
-                     (req->flags & VIRTIO_USB_REQ_SHORT_NOT_OK), true);
+    /* Set up again, for the empty packet or after a queue that failed? */
+    qemu_iovec_destroy(&packet->iov);
+    /* usb_packet_setup() empties the vector, and wants that there is one */
+    packet->iov.iov = in ? elem->in_sg : elem->out_sg;
+    usb_packet_setup(packet, packet->pid, req->ep->uep, 0,
+                     req->ep->s->next_id++,
+                     in && (req->flags & VIRTIO_USB_REQ_SHORT_NOT_OK), true);
     req->set_up = true;
     if (req->type == VIRTIO_USB_TYPE_CONTROL) {
-        req->packet.parameter = req->setup;
+        packet->parameter = req->setup;
     }
-    if (req->zero_packet || !req->length) {
-        return;
-    }
-    if (pid == USB_TOKEN_IN) {
-        qemu_iovec_concat_iov(&req->packet.iov, elem->in_sg, elem->in_num,
-                              sizeof(struct virtio_usb_result), req->length);
+    if (in) {
+        virtio_usb_packet_data(req, elem->in_sg, elem->in_num,
+                               sizeof(struct virtio_usb_result));
     } else {
-        qemu_iovec_concat_iov(&req->packet.iov, elem->out_sg, elem->out_num,
-                              sizeof(struct virtio_usb_request), req->length);
+        virtio_usb_packet_data(req, elem->out_sg, elem->out_num,
+                               sizeof(struct virtio_usb_request));
     }
 }
 
@@ -422,7 +472,7 @@ static bool virtio_usb_request_run(VirtIOUSBRequest *req)
         return true;
     }
     if (!req->set_up) {
-        virtio_usb_packet_setup(req, packet->pid);
+        virtio_usb_packet_setup(req);
     }
     req->in_hand = true;
     usb_handle_packet(ep->uep->dev, packet);
@@ -559,7 +609,7 @@ static void virtio_usb_unlock(VirtIOUSB *s, bool busy)
     }
     if (s->notify) {
         s->notify = false;
-        virtio_notify(VIRTIO_DEVICE(s), s->request_vq);
+        virtio_notify(virtio_usb_vdev(s), s->request_vq);
     }
     if (s->todo || !QTAILQ_EMPTY(&s->run)) {
         qemu_bh_schedule(s->bh);
@@ -600,7 +650,7 @@ static void virtio_usb_drop_requests(VirtIOUSB *s)
             while ((req = QTAILQ_LAST(&ep->requests))) {
                 bool in_hand = req->in_hand;
 
-                virtio_usb_request_unlink(s, req);
+                virtio_usb_request_unlink(req);
                 req->dropped = true;
                 req->in_hand = true;
                 virtio_usb_request_take_back(req);
@@ -659,7 +709,6 @@ static uint8_t virtio_usb_submit(VirtIOUSB *s, VirtIOUSBRequest *req,
     USBEndpoint *uep;
     USBDevice *dev;
     uint8_t status;
-    size_t room;
 
     if (header->type == VIRTIO_USB_TYPE_ISO) {
         return VIRTIO_USB_S_NOTSUPP;
@@ -675,10 +724,10 @@ static uint8_t virtio_usb_submit(VirtIOUSB *s, VirtIOUSBRequest *req,
             return VIRTIO_USB_S_INVAL;
         }
     }
-    room = in ? iov_size(elem->in_sg, elem->in_num) -
-                sizeof(struct virtio_usb_result) :
-                iov_size(elem->out_sg, elem->out_num) - sizeof(*header);
-    if (length > room || g_hash_table_contains(s->requests, &req->tag)) {
+    req->room = in ? iov_size(elem->in_sg, elem->in_num) -
+                     sizeof(struct virtio_usb_result) :
+                     iov_size(elem->out_sg, elem->out_num) - sizeof(*header);
+    if (length > req->room || virtio_usb_find_request(s, req->tag)) {
         return VIRTIO_USB_S_INVAL;
     }
     status = virtio_usb_find_device(s, header->port, header->addr, &port, &dev);
@@ -695,17 +744,16 @@ static uint8_t virtio_usb_submit(VirtIOUSB *s, VirtIOUSBRequest *req,
     req->length = length;
     req->setup = control ? ldq_le_p(header->setup) : 0;
     req->packet.pid = in ? USB_TOKEN_IN : USB_TOKEN_OUT;
-    qemu_iovec_init(&req->packet.iov, in ? elem->in_num : elem->out_num);
     req->ep = virtio_usb_endpoint_get(s, &port->port, uep);
     QTAILQ_INSERT_TAIL(&req->ep->requests, req, next);
-    g_hash_table_insert(s->requests, &req->tag, req);
+    QLIST_INSERT_HEAD(&s->requests[req->tag % VIRTIO_USB_HASH], req, same_hash);
     return VIRTIO_USB_S_OK;
 }
 
 /* Take a request from the queue; false: none is there, or @s is broken */
 static bool virtio_usb_take_request(VirtIOUSB *s)
 {
-    VirtIODevice *vdev = VIRTIO_DEVICE(s);
+    VirtIODevice *vdev = virtio_usb_vdev(s);
     struct virtio_usb_request header = {};
     VirtIOUSBRequest *req;
     VirtQueueElement *elem;
@@ -718,7 +766,9 @@ static bool virtio_usb_take_request(VirtIOUSB *s)
     }
     elem = &req->elem;
     memset((char *)req + sizeof(*elem), 0, sizeof(*req) - sizeof(*elem));
-    if (iov_size(elem->in_sg, elem->in_num) <
+    if ((!elem->in_num ||
+         elem->in_sg[0].iov_len < sizeof(struct virtio_usb_result)) &&
+        iov_size(elem->in_sg, elem->in_num) <
         sizeof(struct virtio_usb_result)) {
         virtio_error(vdev, "virtio-usb: a request has no room for a result");
         virtqueue_detach_element(s->request_vq, elem, 0);
@@ -749,13 +799,30 @@ static bool virtio_usb_take_request(VirtIOUSB *s)
  */
 static void virtio_usb_take_requests(VirtIOUSB *s)
 {
+    VirtIODevice *vdev = virtio_usb_vdev(s);
+    bool packed = virtio_vdev_has_feature(vdev, VIRTIO_F_RING_PACKED);
+    bool quiet;
+
     do {
-        virtio_queue_set_notification(s->request_vq, 0);
+        quiet = false;
         while (s->budget && virtio_usb_is_driven(s) &&
                virtio_usb_take_request(s)) {
             s->budget--;
+            if (virtio_queue_empty(s->request_vq)) {
+                break;
+            }
+            if (!quiet) {
+                /* Of most drivers, there is one request at a time */
+                quiet = true;
+                virtio_queue_set_notification(s->request_vq, 0);
+            }
         }
-        virtio_queue_set_notification(s->request_vq, 1);
+        if (quiet || packed) {
+            virtio_queue_set_notification(s->request_vq, 1);
+        } else {
+            /* virtqueue_pop() has asked for the next notification */
+            smp_mb();
+        }
     } while (s->budget && virtio_usb_is_driven(s) &&
              !virtio_queue_empty(s->request_vq));
     if (!s->budget) {
@@ -769,7 +836,7 @@ static void virtio_usb_take_requests(VirtIOUSB *s)
 
 static uint8_t virtio_usb_command_cancel(VirtIOUSB *s, uint64_t tag)
 {
-    VirtIOUSBRequest *req = g_hash_table_lookup(s->requests, &tag);
+    VirtIOUSBRequest *req = virtio_usb_find_request(s, tag);
 
     if (req) {
         virtio_usb_request_cancel(req, VIRTIO_USB_S_CANCELED);
@@ -912,7 +979,7 @@ static uint8_t virtio_usb_command(VirtIOUSB *s,
 /* Take a command from the queue; false: none is there, or @s is broken */
 static bool virtio_usb_take_command(VirtIOUSB *s)
 {
-    VirtIODevice *vdev = VIRTIO_DEVICE(s);
+    VirtIODevice *vdev = virtio_usb_vdev(s);
     struct virtio_usb_answer answer = {};
     struct virtio_usb_command cmd = {};
     VirtQueueElement *elem;
@@ -947,7 +1014,7 @@ static bool virtio_usb_take_command(VirtIOUSB *s)
 
 static void virtio_usb_take_commands(VirtIOUSB *s)
 {
-    unsigned int full = virtio_queue_get_num(VIRTIO_DEVICE(s),
+    unsigned int full = virtio_queue_get_num(virtio_usb_vdev(s),
                                              VIRTIO_USB_VQ_REQUEST);
     int budget = CONTROL_QUEUE_SIZE;
     bool taken = false;
@@ -965,7 +1032,7 @@ static void virtio_usb_take_commands(VirtIOUSB *s)
         s->todo |= TODO_CONTROL;
     }
     if (taken) {
-        virtio_notify(VIRTIO_DEVICE(s), s->control_vq);
+        virtio_notify(virtio_usb_vdev(s), s->control_vq);
     }
 }
 
@@ -986,7 +1053,7 @@ static void virtio_usb_process(VirtIOUSB *s)
     }
     busy = virtio_usb_lock(s);
     s->todo = 0;
-    s->budget = 2 * virtio_queue_get_num(VIRTIO_DEVICE(s),
+    s->budget = 2 * virtio_queue_get_num(virtio_usb_vdev(s),
                                          VIRTIO_USB_VQ_REQUEST);
     if (todo & TODO_REQUEST) {
         virtio_usb_take_requests(s);
@@ -1011,7 +1078,7 @@ static void virtio_usb_bh(void *opaque)
 
 static void virtio_usb_handle_output(VirtIODevice *vdev, VirtQueue *vq)
 {
-    VirtIOUSB *s = VIRTIO_USB(vdev);
+    VirtIOUSB *s = container_of(vdev, VirtIOUSB, parent_obj);
 
     s->todo |= 1 << virtio_get_queue_index(vq);
     virtio_usb_process(s);
@@ -1186,7 +1253,6 @@ static void virtio_usb_realize(DeviceState *dev, Error **errp)
                                      virtio_usb_handle_output);
     s->bh = virtio_bh_new_guarded(dev, virtio_usb_bh, s);
     s->endpoints = g_hash_table_new(NULL, NULL);
-    s->requests = g_hash_table_new(g_int64_hash, g_int64_equal);
     QSIMPLEQ_INIT(&s->owed);
     QTAILQ_INIT(&s->run);
 
@@ -1209,7 +1275,6 @@ static void virtio_usb_unrealize(DeviceState *dev)
     usb_bus_release(&s->bus);
     qemu_bh_delete(s->bh);
     g_hash_table_destroy(s->endpoints);
-    g_hash_table_destroy(s->requests);
     virtio_delete_queue(s->control_vq);
     virtio_delete_queue(s->event_vq);
     virtio_delete_queue(s->request_vq);

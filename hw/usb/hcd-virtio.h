@@ -22,6 +22,10 @@
 OBJECT_DECLARE_SIMPLE_TYPE(VirtIOUSB, VIRTIO_USB)
 
 typedef struct VirtIOUSBEndpoint VirtIOUSBEndpoint;
+typedef struct VirtIOUSBRequest VirtIOUSBRequest;
+
+/* Of the tags of requests. Linux counts, so that two have not the same. */
+#define VIRTIO_USB_HASH     256
 
 typedef struct VirtIOUSBPort {
     USBPort port;
@@ -47,9 +51,10 @@ struct VirtIOUSB {
 
     /* The ports of which the driver is owed the state */
     QSIMPLEQ_HEAD(, VirtIOUSBPort) owed;
-    /* VirtIOUSBEndpoint by its USBEndpoint, VirtIOUSBRequest by its tag */
+    /* By its USBEndpoint */
     GHashTable *endpoints;
-    GHashTable *requests;
+    /* By the tag modulo VIRTIO_USB_HASH */
+    QLIST_HEAD(, VirtIOUSBRequest) requests[VIRTIO_USB_HASH];
     /* The endpoints that are to run */
     QTAILQ_HEAD(, VirtIOUSBEndpoint) run;
     uint64_t next_id;           /* of a packet */
