@@ -79,8 +79,9 @@ QEMU_BUILD_BUG_ON(REQUEST_QUEUE_SIZE > VIRTQUEUE_MAX_SIZE);
  */
 #define TRANSFER_MAX            (16 * MiB)
 
-/* Endpoints that one call of the bottom half runs */
+/* Endpoints that a run of virtio_usb_process() runs, and bytes that it moves */
 #define RUN_MAX                 256
+#define RUN_BYTES_MAX           (4 * TRANSFER_MAX)
 
 struct VirtIOUSBRequest {
     VirtQueueElement elem;      /* first: virtqueue_pop() */
@@ -109,6 +110,7 @@ struct VirtIOUSBEndpoint {
     uint32_t stops;             /* EP_RESTARTs until it runs again */
     bool to_run;                /* is in VirtIOUSB.run */
     bool running;               /* in virtio_usb_endpoint_run() */
+    unsigned int pins;          /* is not freed, also if @uep is gone */
     QTAILQ_HEAD(, VirtIOUSBRequest) requests;
     QTAILQ_ENTRY(VirtIOUSBEndpoint) next;       /* of the same port */
     QTAILQ_ENTRY(VirtIOUSBEndpoint) next_to_run;
@@ -289,6 +291,22 @@ static void virtio_usb_endpoint_schedule(VirtIOUSBEndpoint *ep)
     }
 }
 
+/*
+ * The event loop may run in a cancel, and a USB device may go in there. Who
+ * uses its endpoint afterwards pins it.
+ */
+static void virtio_usb_endpoint_pin(VirtIOUSBEndpoint *ep)
+{
+    ep->pins++;
+}
+
+static void virtio_usb_endpoint_unpin(VirtIOUSBEndpoint *ep)
+{
+    if (!--ep->pins && !ep->uep) {
+        g_free(ep);
+    }
+}
+
 /* End @req, which is in no other's hand */
 static void virtio_usb_request_end(VirtIOUSBRequest *req, uint8_t status)
 {
@@ -298,6 +316,7 @@ static void virtio_usb_request_end(VirtIOUSBRequest *req, uint8_t status)
 
     /* A cancel may run the event loop, which must not end @req as well */
     req->in_hand = true;
+    virtio_usb_endpoint_pin(ep);
     virtio_usb_request_take_back(req);
     if (req->zero_packet) {
         actual = req->moved;
@@ -314,6 +333,7 @@ static void virtio_usb_request_end(VirtIOUSBRequest *req, uint8_t status)
     }
     if (req->dropped) {
         virtio_usb_request_free(req);
+        virtio_usb_endpoint_unpin(ep);
         return;
     }
     virtio_usb_request_unlink(req);
@@ -324,6 +344,7 @@ static void virtio_usb_request_end(VirtIOUSBRequest *req, uint8_t status)
     if (ep->uep && !QTAILQ_EMPTY(&ep->requests) && !ep->stops) {
         virtio_usb_endpoint_schedule(ep);
     }
+    virtio_usb_endpoint_unpin(ep);
 }
 
 /* End @req, whatever its state */
@@ -509,21 +530,21 @@ static void virtio_usb_endpoint_run(VirtIOUSBEndpoint *ep)
         return;
     }
     ep->running = true;
+    virtio_usb_endpoint_pin(ep);
     while (ep->uep && !ep->stops && virtio_usb_is_driven(s) &&
            (req = QTAILQ_FIRST(&ep->requests)) && !req->in_hand &&
            !usb_packet_is_inflight(&req->packet)) {
-        if (!budget--) {
+        if (!budget-- || !s->bytes) {
             virtio_usb_endpoint_schedule(ep);
             break;
         }
+        s->bytes -= MIN(s->bytes, req->length);
         if (!virtio_usb_request_run(req)) {
             break;
         }
     }
     ep->running = false;
-    if (!ep->uep) {
-        g_free(ep);
-    }
+    virtio_usb_endpoint_unpin(ep);
 }
 
 static VirtIOUSBEndpoint *virtio_usb_endpoint_get(VirtIOUSB *s, USBPort *port,
@@ -550,6 +571,7 @@ static void virtio_usb_endpoint_cancel(VirtIOUSBEndpoint *ep, uint8_t status)
 {
     VirtIOUSBRequest *req;
 
+    virtio_usb_endpoint_pin(ep);
     /* Those behind first, so that none of them gets a turn */
     while ((req = QTAILQ_LAST(&ep->requests))) {
         if (req->in_hand) {
@@ -558,6 +580,7 @@ static void virtio_usb_endpoint_cancel(VirtIOUSBEndpoint *ep, uint8_t status)
         }
         virtio_usb_request_end(req, status);
     }
+    virtio_usb_endpoint_unpin(ep);
 }
 
 /* @ep is gone, and its requests end with @status */
@@ -565,8 +588,8 @@ static void virtio_usb_endpoint_remove(VirtIOUSBPort *port,
                                        VirtIOUSBEndpoint *ep, uint8_t status)
 {
     VirtIOUSB *s = ep->s;
-    bool running = ep->running;
 
+    virtio_usb_endpoint_pin(ep);
     QTAILQ_REMOVE(&port->endpoints, ep, next);
     g_hash_table_remove(s->endpoints, ep->uep);
     if (ep->to_run) {
@@ -575,9 +598,7 @@ static void virtio_usb_endpoint_remove(VirtIOUSBPort *port,
     }
     ep->uep = NULL;
     virtio_usb_endpoint_cancel(ep, status);
-    if (!running) {
-        g_free(ep);
-    }
+    virtio_usb_endpoint_unpin(ep);
 }
 
 /* Is @dev the device @top, or behind the hub @top? */
@@ -647,6 +668,7 @@ static void virtio_usb_drop_requests(VirtIOUSB *s)
 
     for (i = 0; i < s->num_ports; i++) {
         while ((ep = QTAILQ_FIRST(&s->ports[i].endpoints))) {
+            virtio_usb_endpoint_pin(ep);
             while ((req = QTAILQ_LAST(&ep->requests))) {
                 bool in_hand = req->in_hand;
 
@@ -659,7 +681,11 @@ static void virtio_usb_drop_requests(VirtIOUSB *s)
                     virtio_usb_request_free(req);
                 }
             }
-            virtio_usb_endpoint_remove(&s->ports[i], ep, VIRTIO_USB_S_CANCELED);
+            if (ep->uep) {
+                virtio_usb_endpoint_remove(&s->ports[i], ep,
+                                           VIRTIO_USB_S_CANCELED);
+            }
+            virtio_usb_endpoint_unpin(ep);
         }
     }
     s->notify = false;
@@ -844,6 +870,23 @@ static uint8_t virtio_usb_command_cancel(VirtIOUSB *s, uint64_t tag)
     return VIRTIO_USB_S_OK;
 }
 
+/* Cancel the requests of @dev, which is on @port */
+static void virtio_usb_flush_device(VirtIOUSBPort *port, USBDevice *dev)
+{
+    VirtIOUSBEndpoint *ep = QTAILQ_FIRST(&port->endpoints), *next;
+
+    while (ep) {
+        virtio_usb_endpoint_pin(ep);
+        if (ep->uep->dev == dev) {
+            virtio_usb_endpoint_cancel(ep, VIRTIO_USB_S_CANCELED);
+        }
+        /* If @dev has gone meanwhile, so have all of its requests */
+        next = ep->uep ? QTAILQ_NEXT(ep, next) : NULL;
+        virtio_usb_endpoint_unpin(ep);
+        ep = next;
+    }
+}
+
 static uint8_t virtio_usb_command_endpoint(VirtIOUSB *s,
                                            const struct virtio_usb_command *cmd)
 {
@@ -858,11 +901,7 @@ static uint8_t virtio_usb_command_endpoint(VirtIOUSB *s,
         return status;
     }
     if (le16_to_cpu(cmd->cmd) == VIRTIO_USB_CMD_DEV_FLUSH) {
-        QTAILQ_FOREACH(ep, &port->endpoints, next) {
-            if (ep->uep->dev == dev) {
-                virtio_usb_endpoint_cancel(ep, VIRTIO_USB_S_CANCELED);
-            }
-        }
+        virtio_usb_flush_device(port, dev);
         return VIRTIO_USB_S_OK;
     }
     uep = virtio_usb_find_endpoint(dev, cmd->ep);
@@ -1055,13 +1094,14 @@ static void virtio_usb_process(VirtIOUSB *s)
     s->todo = 0;
     s->budget = 2 * virtio_queue_get_num(virtio_usb_vdev(s),
                                          VIRTIO_USB_VQ_REQUEST);
+    s->bytes = RUN_BYTES_MAX;
     if (todo & TODO_REQUEST) {
         virtio_usb_take_requests(s);
     }
     if (todo & TODO_CONTROL) {
         virtio_usb_take_commands(s);
     }
-    while (budget-- && (ep = QTAILQ_FIRST(&s->run))) {
+    while (budget-- && s->bytes && (ep = QTAILQ_FIRST(&s->run))) {
         QTAILQ_REMOVE(&s->run, ep, next_to_run);
         ep->to_run = false;
         virtio_usb_endpoint_run(ep);

@@ -59,6 +59,7 @@ struct VirtIOUSB {
     QTAILQ_HEAD(, VirtIOUSBEndpoint) run;
     uint64_t next_id;           /* of a packet */
     unsigned int budget;        /* requests that may still be taken in a run */
+    uint32_t bytes;             /* that may still be moved in a run */
     uint8_t todo;               /* bits of queues that were kicked */
     bool busy;                  /* in virtio_usb_process() */
     bool notify;                /* a request has been used in there */

@@ -25,8 +25,6 @@
 
 #define HS_HID_EP       (VIRTIO_USB_EP_IN | 1)
 
-
-
 typedef struct QVirtioUSB {
     QOSGraphObject obj;
     QVirtioDevice *vdev;
@@ -990,13 +988,12 @@ static void storage_up(Driver *d, const char *node)
     set_address(d, 1, 2);
 }
 
-static void storage_down(Driver *d, const char *node)
+/* The node is free when the disk's last request has ended */
+static void node_del(Driver *d, const char *node)
 {
     gint64 end = g_get_monotonic_time() + TIMEOUT_US;
     bool deleted = false;
 
-    unplug(d, "disk");
-    /* The node is free when the disk's last request has ended */
     while (!deleted) {
         QDict *response = qtest_qmp(d->qts, "{'execute': 'blockdev-del',"
                                     " 'arguments': {'node-name': %s}}", node);
@@ -1005,6 +1002,12 @@ static void storage_down(Driver *d, const char *node)
         qobject_unref(response);
         g_assert_cmpint(g_get_monotonic_time(), <, end);
     }
+}
+
+static void storage_down(Driver *d, const char *node)
+{
+    unplug(d, "disk");
+    node_del(d, node);
 }
 
 static void storage_rw(Driver *d, bool read, uint8_t *sectors)
@@ -1082,14 +1085,93 @@ static void test_storage(void *obj, void *data, QGuestAllocator *alloc)
     unlink(path);
 }
 
+/* Make @count buffers of @heads available, without a word to the device */
+static void make_available(Driver *d, int nr, const uint32_t *heads, int count)
+{
+    QVirtQueue *vq = d->vq[nr];
+    uint16_t idx = qtest_readw(d->qts, vq->avail + 2);
+    int i;
+
+    for (i = 0; i < count; i++) {
+        qtest_writew(d->qts, vq->avail + 4 + 2 * ((idx + i) % vq->size),
+                     heads[i]);
+    }
+    qtest_writew(d->qts, vq->avail + 2, idx + count);
+}
+
+/*
+ * Bytes are bounded in a run of the device, as a USB device may copy them: what
+ * is beyond waits for the next run, and can be cancelled until then.
+ */
+static void test_bytes(void *obj, void *data, QGuestAllocator *alloc)
+{
+    enum { COUNT = 8, PIECE = 1 << 20, PIECES = 16 };
+    struct virtio_usb_request header = {
+        .port = 1, .addr = 2, .ep = 2, .type = VIRTIO_USB_TYPE_BULK,
+        .length = cpu_to_le32(PIECE * PIECES),
+    };
+    struct virtio_usb_command cancel = {
+        .cmd = cpu_to_le16(VIRTIO_USB_CMD_CANCEL),
+        .arg = cpu_to_le64(1000 + COUNT - 1),
+    };
+    uint32_t heads[COUNT], head, status;
+    uint64_t piece, addr, results[COUNT], answer;
+    Driver d;
+    int i, j;
+
+    qtest_qmp_assert_success(global_qtest, "{'execute': 'chardev-add',"
+        " 'arguments': {'id': 'null', 'backend': {'type': 'null', 'data': {}}}}");
+    driver_start(&d, obj, alloc);
+    qtest_qmp_device_add(d.qts, "usb-serial", "serial",
+                         "{'bus': 'vusb.0', 'port': '1', 'chardev': 'null',"
+                         " 'always-plugged': true}");
+    port_up(&d, 1, VIRTIO_USB_SPEED_FULL);
+    set_address(&d, 1, 2);
+    /* The same memory, again and again */
+    piece = guest_alloc(alloc, PIECE);
+    for (i = 0; i < COUNT; i++) {
+        QVirtQueue *vq = d.vq[VIRTIO_USB_VQ_REQUEST];
+
+        addr = guest_alloc(alloc, 64);
+        header.tag = cpu_to_le64(1000 + i);
+        qtest_memwrite(d.qts, addr, &header, sizeof(header));
+        results[i] = addr + 32;
+        heads[i] = qvirtqueue_add(d.qts, vq, addr, 32, false, true);
+        for (j = 0; j < PIECES; j++) {
+            qvirtqueue_add(d.qts, vq, piece, PIECE, false, true);
+        }
+        qvirtqueue_add(d.qts, vq, results[i], 16, true, false);
+    }
+    make_available(&d, VIRTIO_USB_VQ_REQUEST, heads, COUNT);
+    command_send(&d, &cancel, sizeof(cancel), sizeof(struct virtio_usb_answer),
+                 &answer);
+    command_answer(&d, answer);
+    assert_command(&d, VIRTIO_USB_S_OK, VIRTIO_USB_CMD_EP_RESTART, 1, 2, 2, 0);
+    for (i = 0; i < COUNT; i++) {
+        wait_used(&d, VIRTIO_USB_VQ_REQUEST, &head);
+    }
+    for (i = 0; i < COUNT; i++) {
+        status = qtest_readl(d.qts, results[i]);
+        g_assert_cmpuint(le32_to_cpu(status), ==, i == COUNT - 1 ?
+                         VIRTIO_USB_S_CANCELED : VIRTIO_USB_S_OK);
+    }
+    unplug(&d, "serial");
+    driver_stop(&d);
+}
+
 /* Each way to end a packet that a USB device has */
 static void test_active(void *obj, void *data, QGuestAllocator *alloc)
 {
+    struct virtio_usb_command flush = {
+        .cmd = cpu_to_le16(VIRTIO_USB_CMD_DEV_FLUSH), .port = 1, .addr = 2,
+    };
+    uint64_t answer;
     Request cbw, r;
+    QDict *qmp;
     Driver d;
     int i;
 
-    for (i = 0; i < 6; i++) {
+    for (i = 0; i < 8; i++) {
         driver_start(&d, obj, alloc);
         /* Requests take longer than what comes here until they are cancelled */
         qtest_qmp_assert_success(d.qts, "{'execute': 'blockdev-add',"
@@ -1130,12 +1212,34 @@ static void test_active(void *obj, void *data, QGuestAllocator *alloc)
         case 4:
             settle(&d);
             break;
+        case 6:
+            assert_command(&d, VIRTIO_USB_S_OK, VIRTIO_USB_CMD_DEV_FLUSH, 1, 2,
+                           0, 0);
+            assert_result(&d, &r, VIRTIO_USB_S_CANCELED);
+            break;
+        case 7:
+            /* The disk may go while a cancel waits for the end of its read */
+            qtest_qmp_send(d.qts, "{'execute': 'device_del', 'arguments':"
+                           " {'id': 'disk'}}");
+            command_send(&d, &flush, sizeof(flush),
+                         sizeof(struct virtio_usb_answer), &answer);
+            command_answer(&d, answer);
+            qmp = qtest_qmp_receive(d.qts);
+            g_assert(qdict_haskey(qmp, "return"));
+            qobject_unref(qmp);
+            qtest_qmp_eventwait(d.qts, "DEVICE_DELETED");
+            g_assert_cmpuint(wait_for(&d, &r)->status, !=, VIRTIO_USB_S_OK);
+            break;
         case 5:
             assert_result(&d, &r, VIRTIO_USB_S_OK);
             g_assert_cmpuint(wait_for(&d, &r)->actual, ==, 2048);
             break;
         }
-        storage_down(&d, "slow");
+        if (i == 7) {
+            node_del(&d, "slow");
+        } else {
+            storage_down(&d, "slow");
+        }
         if (i == 4) {
             assert_result(&d, &r, VIRTIO_USB_S_NODEV);
         }
@@ -1298,6 +1402,7 @@ static void virtio_usb_register(void)
     qos_add_test("storage", "virtio-usb", test_storage, NULL);
     qos_add_test("active", "virtio-usb", test_active, NULL);
     qos_add_test("hub", "virtio-usb", test_hub, NULL);
+    qos_add_test("bytes", "virtio-usb", test_bytes, NULL);
 }
 
 libqos_init(virtio_usb_register);
