@@ -11,8 +11,9 @@
  * At each step: an entry of the store for an instance of a port that is there
  * has that instance's descriptor, whatever went before. At the end, when
  * nothing moves any more: the store has one entry for each port with a
- * descriptor, for the instance that is there, and nothing else; and udev has looked at each port
- * since its entry changed. FUZZ_TRACE=1 shows what happens with an input.
+ * descriptor, for the instance that is there, and nothing else; and udev has
+ * looked at each port since its entry changed. FUZZ_TRACE=1 shows what happens
+ * with an input.
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
