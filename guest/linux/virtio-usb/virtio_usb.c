@@ -35,10 +35,10 @@
  *
  * What the host says is not trusted. Fields are read once from memory that the host
  * can write. Lengths are clamped, unknown ports and speeds are left out, and each
- * loop over a ring has a budget. If the host breaks the format of an answer, gives
- * no answer to a port's command, breaks a ring or wants a reset, the controller is
- * dead: the device is reset, all URBs are given back with -ESHUTDOWN, and the USB
- * core disconnects what was connected.
+ * loop over a ring has a budget. If the host breaks the format of an answer, leaves a
+ * command unanswered, keeps a request that was cancelled, breaks a ring or wants a
+ * reset, the controller is dead: the device is reset, all URBs are given back with
+ * -ESHUTDOWN, and the USB core disconnects what was connected.
  *
  * Not there yet: SuperSpeed and streams (the shared hcd for them would sit beside
  * vusb->hcd, and vusb_connected() would choose by speed), isochronous transfers,
@@ -77,7 +77,7 @@
 #define VUSB_FEW_SEGS		4
 /* QEMU takes no more than 1024 descriptors, two are header and result */
 #define VUSB_SEGS_MAX		1022
-/* A port's command is answered before this, or the device is dead */
+/* A command is answered before this, and a cancelled request is back, or the device is dead */
 #define VUSB_TIMEOUT		(30 * HZ)
 
 #define VUSB_NUM_VQS		3
@@ -97,12 +97,13 @@ typedef void (*vusb_cmd_done_t)(struct vusb *vusb, struct vusb_cmd *cmd, int err
 enum vusb_cmd_state {
 	VUSB_CMD_IDLE,
 	VUSB_CMD_WAITS,		/* in vusb->cmd_wait: the control queue is full */
-	VUSB_CMD_SENT,
+	VUSB_CMD_SENT,		/* in vusb->cmd_sent */
 };
 
 struct vusb_cmd {
 	struct list_head node;
 	enum vusb_cmd_state state;
+	unsigned long deadline;		/* of VUSB_CMD_SENT */
 	/* Called with the lock held; err is 0 if there is an answer */
 	vusb_cmd_done_t done;
 	struct virtio_usb_command command ____cacheline_aligned;
@@ -121,7 +122,7 @@ struct vusb_call {
 
 enum vusb_state {
 	VUSB_BACKLOG,		/* in ep->backlog */
-	VUSB_RING,		/* the device has it */
+	VUSB_RING,		/* the device has it; in vusb->cancelled, or in no list */
 	VUSB_DONE,		/* on the way to the completion routine */
 	VUSB_GIVEN,		/* the URB is gone */
 };
@@ -131,6 +132,7 @@ struct vusb_urb {
 	struct vusb_ep *ep;	/* until VUSB_DONE */
 	struct list_head node;
 	enum vusb_state state;
+	unsigned long deadline;	/* of a cancelled request */
 	bool restart;		/* the device waits for EP_RESTART */
 	bool in;
 	int err;
@@ -166,6 +168,7 @@ struct vusb {
 	struct virtqueue *vqs[VUSB_NUM_VQS];
 	struct tasklet_struct tasklet;
 	struct work_struct death;
+	struct delayed_work watchdog;
 	u8 num_ports;
 	u32 max_transfer;
 	unsigned int segs_max;
@@ -178,12 +181,15 @@ struct vusb {
 	spinlock_t lock;
 	bool up;		/* the rings may be used */
 	bool dead;
+	bool registered;	/* the USB core knows the controller */
 	bool hub_changed;	/* the USB core has to be told */
 	unsigned long added;	/* bits of the queues that have something new */
 	u64 tag;
 	unsigned int in_ring;
 	struct list_head waiting;	/* struct vusb_ep */
 	struct list_head cmd_wait;	/* struct vusb_cmd */
+	struct list_head cmd_sent;	/* struct vusb_cmd, the oldest first */
+	struct list_head cancelled;	/* struct vusb_urb, the oldest first */
 	struct vusb_port ports[VIRTIO_USB_PORTS_MAX];
 };
 
@@ -201,6 +207,42 @@ static void vusb_fail(struct vusb *vusb, const char *why)
 	vusb->dead = true;
 	dev_err(&vusb->vdev->dev, "%s; the controller is dead\n", why);
 	schedule_work(&vusb->death);
+}
+
+/* When the device is dead if it stays silent. The lock is held. */
+static unsigned long vusb_deadline(struct vusb *vusb)
+{
+	/* Does nothing if the watchdog is waiting already */
+	schedule_delayed_work(&vusb->watchdog, VUSB_TIMEOUT);
+	return jiffies + VUSB_TIMEOUT;
+}
+
+/*
+ * Nobody may wait for ever for a device that is silent, and what was not answered must
+ * not pile up.
+ */
+static void vusb_watchdog(struct work_struct *work)
+{
+	struct vusb *vusb = container_of(work, struct vusb, watchdog.work);
+	unsigned long now = jiffies, next = now + VUSB_TIMEOUT;
+	struct vusb_urb *vurb;
+	struct vusb_cmd *cmd;
+	unsigned long flags;
+
+	spin_lock_irqsave(&vusb->lock, flags);
+	cmd = list_first_entry_or_null(&vusb->cmd_sent, struct vusb_cmd, node);
+	vurb = list_first_entry_or_null(&vusb->cancelled, struct vusb_urb, node);
+	if (cmd)
+		next = cmd->deadline;
+	if (vurb && time_before(vurb->deadline, next))
+		next = vurb->deadline;
+	if (vusb->up && (cmd || vurb)) {
+		if (time_before(now, next))
+			schedule_delayed_work(&vusb->watchdog, next - now);
+		else
+			vusb_fail(vusb, "the device is silent");
+	}
+	spin_unlock_irqrestore(&vusb->lock, flags);
 }
 
 /* Release the lock, and tell the device if it wants to be told. */
@@ -233,6 +275,8 @@ static int vusb_cmd_add(struct vusb *vusb, struct vusb_cmd *cmd)
 	if (err)
 		return err;
 	cmd->state = VUSB_CMD_SENT;
+	cmd->deadline = vusb_deadline(vusb);
+	list_add_tail(&cmd->node, &vusb->cmd_sent);
 	__set_bit(VIRTIO_USB_VQ_CONTROL, &vusb->added);
 	return 0;
 }
@@ -258,19 +302,20 @@ static void vusb_cmd_send_waiting(struct vusb *vusb)
 
 	while (!list_empty(&vusb->cmd_wait)) {
 		cmd = list_first_entry(&vusb->cmd_wait, struct vusb_cmd, node);
-		err = vusb_cmd_add(vusb, cmd);
-		if (err == -ENOSPC)
-			return;
-		if (err) {
-			vusb_fail(vusb, "a command can't be sent");
-			return;
-		}
 		list_del_init(&cmd->node);
+		err = vusb_cmd_add(vusb, cmd);
+		if (!err)
+			continue;
+		list_add(&cmd->node, &vusb->cmd_wait);
+		if (err != -ENOSPC)
+			vusb_fail(vusb, "a command can't be sent");
+		return;
 	}
 }
 
 static void vusb_cmd_end(struct vusb *vusb, struct vusb_cmd *cmd, int err)
 {
+	list_del_init(&cmd->node);
 	cmd->state = VUSB_CMD_IDLE;
 	cmd->done(vusb, cmd, err);
 }
@@ -793,6 +838,8 @@ static int vusb_urb_dequeue(struct usb_hcd *hcd, struct urb *urb, int status)
 		cmd->command.addr = vurb->request.addr;
 		cmd->command.ep = vurb->request.ep;
 		cmd->command.arg = vurb->request.tag;
+		vurb->deadline = vusb_deadline(vusb);
+		list_add_tail(&vurb->node, &vusb->cancelled);
 		vusb_cmd_send(vusb, cmd);
 		vusb_unlock_kick(vusb, VIRTIO_USB_VQ_CONTROL, flags);
 		return 0;
@@ -868,7 +915,7 @@ static bool vusb_take_requests(struct vusb *vusb, struct list_head *done)
 		vurb->ep = NULL;
 		vurb->state = VUSB_DONE;
 		vusb_urb_result(vusb, vurb, len);
-		list_add_tail(&vurb->node, done);
+		list_move_tail(&vurb->node, done);
 	}
 	return n == VUSB_BUDGET;
 }
@@ -1248,7 +1295,7 @@ static void vusb_reap(struct vusb *vusb)
 		vusb->in_ring--;
 		vurb->ep->in_ring--;
 		vurb->ep = NULL;
-		list_add_tail(&vurb->node, &done);
+		list_move_tail(&vurb->node, &done);
 	}
 	while (!list_empty(&vusb->waiting)) {
 		ep = list_first_entry(&vusb->waiting, struct vusb_ep, waits);
@@ -1264,7 +1311,6 @@ static void vusb_reap(struct vusb *vusb)
 		vusb_cmd_end(vusb, cmd, -ESHUTDOWN);
 	while (!list_empty(&vusb->cmd_wait)) {
 		cmd = list_first_entry(&vusb->cmd_wait, struct vusb_cmd, node);
-		list_del_init(&cmd->node);
 		vusb_cmd_end(vusb, cmd, -ESHUTDOWN);
 	}
 	while (virtqueue_detach_unused_buf(vusb->vqs[VIRTIO_USB_VQ_EVENT]))
@@ -1279,9 +1325,16 @@ static void vusb_death(struct work_struct *work)
 {
 	struct vusb *vusb = container_of(work, struct vusb, death);
 
+	unsigned long flags;
+	bool registered;
+
 	virtio_reset_device(vusb->vdev);
 	vusb_reap(vusb);
-	usb_hc_died(vusb->hcd);
+	spin_lock_irqsave(&vusb->lock, flags);
+	registered = vusb->registered;
+	spin_unlock_irqrestore(&vusb->lock, flags);
+	if (registered)
+		usb_hc_died(vusb->hcd);
 }
 
 static void vusb_set_up(struct vusb *vusb, bool up)
@@ -1291,6 +1344,22 @@ static void vusb_set_up(struct vusb *vusb, bool up)
 	spin_lock_irqsave(&vusb->lock, flags);
 	vusb->up = up;
 	spin_unlock_irqrestore(&vusb->lock, flags);
+}
+
+/*
+ * The USB core must not hear of a death before it has the root hub, nor when it is
+ * about to give the root hub up. Returns true if the controller is dead already.
+ */
+static bool vusb_set_registered(struct vusb *vusb, bool registered)
+{
+	unsigned long flags;
+	bool dead;
+
+	spin_lock_irqsave(&vusb->lock, flags);
+	vusb->registered = registered;
+	dead = vusb->dead;
+	spin_unlock_irqrestore(&vusb->lock, flags);
+	return dead;
 }
 
 /* Find the queues, post buffers for events, and start the device. */
@@ -1345,6 +1414,7 @@ static void vusb_end(struct vusb *vusb)
 	vusb_set_up(vusb, false);
 	virtio_reset_device(vdev);
 	tasklet_kill(&vusb->tasklet);
+	cancel_delayed_work_sync(&vusb->watchdog);
 	cancel_work_sync(&vusb->death);
 	vusb_reap(vusb);
 	synchronize_rcu();
@@ -1417,7 +1487,10 @@ static int vusb_probe(struct virtio_device *vdev)
 	spin_lock_init(&vusb->lock);
 	INIT_LIST_HEAD(&vusb->waiting);
 	INIT_LIST_HEAD(&vusb->cmd_wait);
+	INIT_LIST_HEAD(&vusb->cmd_sent);
+	INIT_LIST_HEAD(&vusb->cancelled);
 	INIT_WORK(&vusb->death, vusb_death);
+	INIT_DELAYED_WORK(&vusb->watchdog, vusb_watchdog);
 	tasklet_setup(&vusb->tasklet, vusb_tasklet);
 	err = vusb_read_config(vusb);
 	if (err)
@@ -1448,6 +1521,8 @@ static int vusb_probe(struct virtio_device *vdev)
 	err = usb_add_hcd(vusb->hcd, 0, 0);
 	if (err)
 		goto end;
+	if (vusb_set_registered(vusb, true))
+		usb_hc_died(vusb->hcd);
 	return 0;
 
 end:
@@ -1471,6 +1546,8 @@ static void vusb_remove(struct virtio_device *vdev)
 		vusb_fail(vusb, "the device is gone");
 	spin_unlock_irqrestore(&vusb->lock, flags);
 
+	vusb_set_registered(vusb, false);
+	flush_work(&vusb->death);
 	usb_remove_hcd(vusb->hcd);
 	vusb_end(vusb);
 	usb_put_hcd(vusb->hcd);
