@@ -14,20 +14,25 @@ QEMU_CONFIGURE=(--python=/usr/bin/python3 --target-list=x86_64-softmmu
 # The oldest meson that QEMU's configure takes
 QEMU_MESON=1.5
 
+# use_ccache: the next build takes and keeps objects. A build in another clone of this
+# repository finds our objects.
+use_ccache() {
+    export PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP CCACHE_NOHASHDIR=1
+    # A user may have no home
+    { mkdir -p "$(ccache -k cache_dir)" 2>/dev/null && [ -w "$(ccache -k cache_dir)" ]; } ||
+        export CCACHE_DIR=$BUILD/ccache
+}
+
 # setup_packages: get the packages for a build of QEMU, and a meson that is new enough:
 # this machine's, or another release's, which is unpacked in build/meson, not installed.
 setup_packages() {
     need qemu
-    # With ccache, a build in another clone of this repository finds our objects.
-    export PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP CCACHE_NOHASHDIR=1
+    use_ccache
     # A compiler that is newer than the source may have new warnings. Up to gcc 14,
     # these versions of QEMU compile without a warning.
     [ "$(gcc -dumpversion | cut -d . -f 1)" -le 14 ] ||
         [[ " ${QEMU_CONFIGURE[*]} " = *" --disable-werror "* ]] ||
         QEMU_CONFIGURE+=(--disable-werror)
-    # A user may have no home
-    { mkdir -p "$(ccache -k cache_dir)" 2>/dev/null && [ -w "$(ccache -k cache_dir)" ]; } ||
-        export CCACHE_DIR=$BUILD/ccache
     MESON_PATH=
     if ! dpkg --compare-versions "$(meson_version)" ge "$QEMU_MESON"; then
         if dpkg --compare-versions "$(meson_candidate)" ge "$QEMU_MESON" &&
