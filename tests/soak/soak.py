@@ -64,7 +64,7 @@ class SoakGuest(Guest):
             '-m', str(self.memory), '-object',
             f'memory-backend-file,id=ram,size={self.memory}M,share=on,mem-path={self.ram}']
         cmd[cmd.index('-machine') + 1] += ',memory-backend=ram'
-        # The buffer for translated code counts as QEMU's own memory: keep it small
+        # Two QEMUs have a buffer for translated code: keep it small
         cmd[cmd.index('-accel') + 1] += ',tb-size=32'
         return cmd
 
@@ -126,6 +126,19 @@ class SoakGuest(Guest):
         agent = Lines(self.connect('agent'))
         agent.sock.settimeout(2 * TIMEOUT)
         return process, qmp, agent, {id: self.connect(id) for id in self.ports}
+
+
+def own_memory(proc):
+    """KiB that a process has of its own, but for what it may execute: translated code, which
+    is as much as the guest has run since it came to this QEMU."""
+    kib = 0
+    for line in (proc / 'smaps').read_text().splitlines():
+        first, *rest = line.split()
+        if not first.endswith(':'):
+            executable = 'x' in rest[0]
+        elif first == 'Anonymous:' and not executable:
+            kib += int(rest[0])
+    return kib
 
 
 class Soak:
@@ -254,12 +267,9 @@ class Soak:
     # What must be true
 
     def sample(self):
-        status = pathlib.Path(f'/proc/{self.guest.process.pid}/status').read_text()
-        values = dict(line.split(':', 1) for line in status.splitlines() if ':' in line)
-        self.samples.append((time.monotonic() - self.start, self.guest.moves,
-                             int(values['RssAnon'].split()[0]),
-                             len(os.listdir(f'/proc/{self.guest.process.pid}/fd')),
-                             int(values['Threads'])))
+        proc = pathlib.Path(f'/proc/{self.guest.process.pid}')
+        self.samples.append((time.monotonic() - self.start, self.guest.moves, own_memory(proc),
+                             len(os.listdir(proc / 'fd')), len(os.listdir(proc / 'task'))))
 
     def settle(self):
         """All ports work: each one has brought bytes back since its last mark."""
@@ -307,7 +317,7 @@ class Soak:
     def flat(self):
         """What each QEMU has at the end is what it had at its beginning."""
         first = [s for s in self.samples if s[1] == 0]
-        # TCG's buffer and the allocator's caches fill up in the beginning
+        # The allocator's caches fill up in the beginning
         begin = max(s[2] for s in first[:max(len(first) // 3, 1)])
         end = statistics.median(s[2] for s in first[-3:])
         later = [s[2] for s in self.samples if s[1]]
