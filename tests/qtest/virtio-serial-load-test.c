@@ -586,8 +586,7 @@ static void load_free(Load *l)
     g_free(l->path);
     g_free(l->log);
     g_free(l->change);
-    /* The rings are in the memory of a QEMU that has gone */
-    g_free(l->drv);
+    qvser_free(l->drv);
     g_free(l);
 }
 
