@@ -233,9 +233,10 @@ debian_archive() {
 }
 
 # release_lines RELEASE: the lines of an apt sources.list for RELEASE: a codename,
-# "CODENAME-backports", or "source": source packages of all releases that we know
+# "CODENAME-backports", either with ":ARCHITECTURE" behind, or "source": source packages
+# of all releases that we know
 release_lines() {
-    local release=$1 main security suite key=/usr/share/keyrings/debian-archive-keyring.gpg
+    local release=${1%:*} main security suite key=/usr/share/keyrings/debian-archive-keyring.gpg
     main=$(debian_archive)
     security=$(debian_archive security)
     [ -e "$key" ] && key="[signed-by=$key] " || key=
@@ -258,10 +259,12 @@ release_lines() {
 
 # release_apt RELEASE [again]: make build/apt/RELEASE, an apt configuration with that
 # release's lists, and print the path of its apt.conf. Nothing below /etc/apt changes.
-# "again" gets new lists. An archive that was not updated for weeks is accepted.
+# "again" gets new lists. An archive that was not updated for weeks is accepted. With
+# RELEASE:ARCHITECTURE, packages are of that architecture, and NAME:amd64 is this machine's.
 release_apt() {
-    local release=$1 dir=$BUILD/apt/$1 lines line suite
-    lines=$(release_lines "$release")
+    local release=${1%:*} dir=$BUILD/apt/${1/:/-} architecture='' lines line suite
+    [ "$release" = "$1" ] || architecture=${1#*:}
+    lines=$(release_lines "$1")
     if [ "$(cat "$dir/ready" 2>/dev/null)" != "$lines" ] || [ "${2:-}" = again ]; then
         rm -rf "$dir"
         mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
@@ -281,15 +284,17 @@ Acquire::Retries "3";
 Acquire::Check-Valid-Until "false";
 APT::Sandbox::User "$(id -un)";
 EOF
+        [ -z "$architecture" ] || printf '%s\n' "APT::Architecture \"$architecture\";" \
+            "APT::Architectures { \"$architecture\"; \"amd64\"; };" >>"$dir/apt.conf"
         # A suite that this archive does not serve is left out, without a failure: a
         # package of that suite fails later, when it is needed.
-        run_logged "apt-update-$release" sh -c "apt-get -c '$dir/apt.conf' update || true"
+        run_logged "apt-update-${1/:/-}" sh -c "apt-get -c '$dir/apt.conf' update || true"
         while read -r line; do
             suite=${line% main}
             ! compgen -G "$dir/lists/*_dists_${suite##* }_main_*" >/dev/null || echo "$line"
         done <<<"$lines" >"$dir/sources.list"
         grep -q "\(^deb-src .*\| $release main$\)" "$dir/sources.list" ||
-            die "the archive serves no lists of $release; see build/log/apt-update-$release.log"
+            die "the archive serves no lists of $release; see build/log/apt-update-${1/:/-}.log"
         echo "$lines" >"$dir/ready"
     fi
     echo "$dir/apt.conf"

@@ -498,20 +498,27 @@ device_list() {
     fi
 }
 
-# qemu_targets TREE: build the emulators of a big-endian machine and of a machine with
-# virtio-mmio for the qtests, in TREE/build-targets, with few devices besides ours.
+# qemu_targets TREE PROGRAM...: build these programs in TREE/build-targets: emulators of
+# other architectures, with few devices besides ours. The qtests run on a big-endian machine
+# and on a machine with virtio-mmio, guests on what tests/guest/platforms has.
 qemu_targets() {
-    local tree=$1
-    local ppc64=configs/devices/ppc64-softmmu/virtio-serial.mak
-    local arm=configs/devices/arm-softmmu/virtio-serial.mak
-    device_list "$tree" "$ppc64" PSERIES VIRTIO_PCI VIRTIO_SERIAL
-    device_list "$tree" "$arm" ARM_VIRT VIRTIO_SERIAL
-    tree_exclude "$tree" "/$ppc64" "/$arm" /build-targets/
+    local tree=$1 target file
+    local -A devices=(
+        [aarch64]='ARM_VIRT VIRTIO_PCI VIRTIO_SERIAL'
+        [arm]='ARM_VIRT VIRTIO_SERIAL'
+        [ppc64]='PSERIES VIRTIO_PCI VIRTIO_SERIAL'
+        [s390x]='S390_CCW_VIRTIO VIRTIO_SERIAL'
+    )
+    for target in "${!devices[@]}"; do
+        file=configs/devices/$target-softmmu/virtio-serial.mak
+        # shellcheck disable=SC2086 # one word a device
+        device_list "$tree" "$file" ${devices[$target]}
+        tree_exclude "$tree" "/$file" /build-targets/
+    done
     qemu_configure "$tree" build-targets "${QEMU_CONFIGURE[@]}" \
-        --target-list=ppc64-softmmu,arm-softmmu --without-default-devices \
-        --with-devices-ppc64=virtio-serial --with-devices-arm=virtio-serial
-    run_logged "build-${tree##*/}-targets" ninja -C "$tree/build-targets" \
-        qemu-system-ppc64 qemu-system-arm tests/qtest/qos-test
+        --target-list=aarch64-softmmu,arm-softmmu,ppc64-softmmu,s390x-softmmu \
+        --without-default-devices --with-devices-{aarch64,arm,ppc64,s390x}=virtio-serial
+    run_logged "build-${tree##*/}-targets" ninja -C "$tree/build-targets" "${@:2}"
 }
 
 # qemu_tls TREE: build the tests of character devices and an emulator with TLS, and with

@@ -20,7 +20,7 @@ transport_modules() {
     local name
     while read -r name _; do
         [ "$(platform_column "$name" 3)" != "$1" ] || platform_column "$name" 10
-    done <<<"$PLATFORMS" | tr ' ' '\n' | sort -u
+    done <<<"$PLATFORMS" | tr ' ' '\n' | sed '/^$/d' | sort -u
 }
 
 # one_at_a_time: wait until no other such script runs
@@ -84,7 +84,7 @@ kernel_packages() {
 # the archive does not have a kernel of its index any more, the next kernel is tried.
 # Returns 1 if there is no kernel.
 download_kernel() {
-    local image log=$BUILD/log/guest-kernel-$1-$3-download.log
+    local image log=$BUILD/log/guest-kernel-${1/:/-}-$3-download.log
     for image in $(apt-cache -c "$(release_apt "$1")" pkgnames linux-image- |
                    grep -x "linux-image-[0-9][^-]*\(-[0-9]*\)\?-$2" | sort -rV); do
         [[ $3 = newest || $image = "linux-image-$3".* ]] || continue
@@ -109,8 +109,9 @@ unpack_kernel() {
     run_logged guest-kernel-unpack unpack "$dir"/debs/*.deb "$dir/kernel"
     rm -rf "$dir/debs"
     run_logged guest-kernel-depmod depmod -b "$dir/kernel" "$kver"
+    # A kernel that unpacks itself is vmlinuz; ppc64el's is vmlinux
     cp "$dir/kernel/usr/lib/modules/$kver/vmlinuz" "$dir/vmlinuz" 2>/dev/null ||
-        cp "$dir/kernel/boot/vmlinuz-$kver" "$dir/vmlinuz"
+        cp "$dir/kernel/boot/vmlinu"[xz]"-$kver" "$dir/vmlinuz"
     echo "$kver" >"$dir/kver"
 }
 

@@ -82,6 +82,19 @@ class MachineFirmware(GuestTest):
             self.assertIn(what, firmware.said(what))
 
 
+class MachineSlof(MachineFirmware):
+    """SLOF, pseries' firmware, whose console is the only one of the machine"""
+
+    only_on = {'name': 'pseries'}
+    machine = ['-machine', 'pseries', '-accel', 'tcg']
+
+    def test_plain(self):
+        self.check('plain', self.machine, b'SLOF')
+
+    def test_described(self):
+        self.check('described', self.machine, b'SLOF')
+
+
 class MachineEdk2(MachineFirmware):
     """edk2 of the newest Debian release that has its virtio-serial driver"""
 

@@ -1,4 +1,5 @@
-# What a guest needs most, on each machine of tests/guest/platforms
+# What a guest needs most, on each machine of tests/guest/platforms: other byte orders,
+# page sizes and transports
 #
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -14,16 +15,11 @@ PLUGGED = '/dev/virtio-ports/by-usb-id/1209:0005:P1'
 CONSOLE = dict(driver='virtconsole', desc='1209:0002', desc_serial='tty')
 
 
-class MachineStock(ToolsTest):
-    """Debian's driver, and the daemon with its store"""
+class Machine(ToolsTest):
+    """No test of its own: the tests for each driver."""
 
+    abstract = True
     long = True
-    source = 'store'
-    options = {'driver': 'stock', 'devices': [
-        {'driver': 'virtserialdesc', 'id': 'records', 'bus': 'vs.0'}]}
-
-    def setUp(self):
-        self.daemon()
 
     @classmethod
     def make_ports(cls):
@@ -90,7 +86,7 @@ class MachineStock(ToolsTest):
     def test_console(self):
         """A terminal in the guest, with a getty or a shell on it"""
         terminals = self.guest.sh(
-            f'for t in hvc0 hvc1 hvc2 hvc3; do [ $t = {self.guest.platform.terminal} ] ||\n'
+            f'for t in hvc0 hvc1 hvc2 hvc3; do [ $t != {self.guest.platform.terminal} ] &&\n'
             '    (exec 3<>/dev/$t) 2>/dev/null && echo /dev/$t; done; :').split()
         self.assertNotEqual(terminals, [])
         terminal = terminals[0]
@@ -152,6 +148,17 @@ class MachineStock(ToolsTest):
         for word in 'virtio-ports vport', 'BUG', 'WARNING', 'Call Trace', 'sysfs:':
             self.assertNotIn(word, said)
 
+
+class MachineStock(Machine):
+    """Debian's driver, and the daemon with its store"""
+
+    source = 'store'
+    options = {'driver': 'stock', 'devices': [
+        {'driver': 'virtserialdesc', 'id': 'records', 'bus': 'vs.0'}]}
+
+    def setUp(self):
+        self.daemon()
+
     def test_store(self):
         """An entry for each port, with the blob that QEMU has"""
         self.check_list()
@@ -161,3 +168,20 @@ class MachineStock(ToolsTest):
         self.assertEqual(sorted(base64.b64decode(entry) for entry in store),
                          sorted(self.truth().values()))
         self.assertEqual(self.said(), [])
+
+
+class MachinePatched(Machine):
+    """The driver of guest/linux"""
+
+    source = 'driver'
+
+    def test_attributes(self):
+        for id in 'console', 'a1', 'a2', 'acm':
+            with self.subTest(id):
+                blob = self.blob(id).sysfs()
+                files = self.attributes(id)
+                self.assertEqual({name: files.get(name) for name in blob}, blob)
+
+    def test_feature(self):
+        port = f'/sys/class/virtio-ports/{self.vport("a1")}'
+        self.assertEqual(self.guest.sh(f'cat {port}/device/features')[3], '1')
