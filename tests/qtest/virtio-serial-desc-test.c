@@ -465,8 +465,7 @@ static const char *type_of(QDict *response, const char *property)
 static void test_options(void *obj, void *arg, QGuestAllocator *alloc)
 {
     static const char *const drivers[] = {
-        "virtserialport", "virtconsole", "virtserialdesc",
-        "virtio-serial-device",
+        "virtserialport", "virtconsole", "virtio-serial-device",
     };
     QTestState *qts = global_qtest;
     int i, j, round;

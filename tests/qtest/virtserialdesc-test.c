@@ -261,6 +261,17 @@ static void test_refused(void *obj, void *arg, QGuestAllocator *alloc)
     }
 }
 
+/* What can only be read is no option in the help of the device */
+static void test_options(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autofree char *help = qtest_hmp(global_qtest,
+                                      "device_add virtserialdesc,help");
+
+    g_assert_nonnull(strstr(help, "  nr="));
+    g_assert_null(strstr(help, "desc-blob"));
+    g_assert_null(strstr(help, "bytes-"));
+}
+
 /* Bytes that the guest writes are discarded, and the buffer comes back */
 static void test_written(void *obj, void *arg, QGuestAllocator *alloc)
 {
@@ -855,6 +866,7 @@ static const VSerCase cases[] = {
     { "two-controllers", test_names_elsewhere,
       .before = add_elsewhere },
     { "refused", test_refused },
+    { "options", test_options },
     { "written", test_written, .ports = READER },
     { "snapshot/ports", test_snapshot, .ports = READER MORE_PORTS,
       .before = add_elsewhere, .legacy = true },
