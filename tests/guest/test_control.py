@@ -4,6 +4,9 @@
 # Copyright (c) 2026 the virtio-serial-desc authors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import pathlib
+import tempfile
+
 from guestlib import Port
 from guesttest import GuestTest
 
@@ -110,3 +113,68 @@ class UpheavalStock(Upheaval):
     """The same with Debian's driver."""
 
     options = {'driver': 'stock'}
+
+
+class Hibernation(GuestTest):
+    """A guest that hibernates, and goes on where the host is another one: a new QEMU
+    with other ports."""
+
+    only_on = {'transport': 'pci'}
+    # The driver asks for what is new, and compares what a port is with what it was
+    asks = True
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix='guest-swap-')
+        cls.addClassCleanup(folder.cleanup)
+        swap = pathlib.Path(folder.name) / 'swap'
+        with open(swap, 'wb') as f:
+            f.truncate(1 << 30)
+        cls.options = {**cls.options, 'swap': swap}
+        super().setUpClass()
+
+    @classmethod
+    def make_ports(cls):
+        return [cls.of('stays', 1), cls.of('old', 2), cls.of('goes', 3)]
+
+    @staticmethod
+    def of(serial, nr):
+        return Port(serial, nr=nr, desc='1209:0001', desc_serial=serial)
+
+    def test_another_host(self):
+        guest = self.guest
+        for serial in 'stays', 'old', 'goes':
+            guest.wait_for(link(serial))
+        for serial in 'old', 'goes':
+            guest.sh(f'rm -f /run/closed-{serial}\n'
+                     f'( cat "{link(serial)}"; touch /run/closed-{serial} ) '
+                     '>/dev/null 2>&1 </dev/null &')
+        guest.wait_until('[ $(pidof cat | wc -w) = 2 ]')
+
+        guest.hibernate()
+        guest.resume([self.of('stays', 1), self.of('new', 2), self.of('more', 4)])
+
+        with self.subTest('the same port'):
+            guest.wait_for(link('stays'))
+            self.exchange('stays', link('stays'), 5000)
+        with self.subTest('a port that is gone'):
+            guest.wait_for(link('goes'), removed=True)
+            guest.wait_until('[ -e /run/closed-goes ]')
+        if not self.asks:
+            return
+        with self.subTest('another port in the place of one'):
+            guest.wait_for(link('new'))
+            guest.wait_for(link('old'), removed=True)
+            guest.wait_until('[ -e /run/closed-old ]')
+            self.exchange('new', link('new'), 5000)
+        with self.subTest('one more port'):
+            guest.wait_for(link('more'))
+            self.exchange('more', link('more'), 5000)
+
+
+class HibernationStock(Hibernation):
+    """The same with Debian's driver, which takes a port for the old one as long as there
+    is one of that number, and does not ask for more ports."""
+
+    options = {'driver': 'stock'}
+    asks = False

@@ -128,13 +128,14 @@ class Guest(Started):
               properties of 'vs'; more -device dictionaries. The driver
               'virtio-serial' becomes the one of the platform's transport
     memory    the guest's, in MiB
+    swap      a file: the guest's only disk without `disk`, for hibernate()
     log       where the guest's console is kept, if it should be
     """
 
     def __init__(self, qemu, *, driver='patched', platform=DEFAULT, machine=None,
                  kernel='6.1', disk=None, initramfs=None, packages=None, usb=False,
                  ports=(), controller=None, devices=(),
-                 memory=512, log=None):
+                 memory=512, swap=None, log=None):
         self.qemu = qemu
         self.driver = driver
         self.platform = PLATFORMS[platform]
@@ -149,6 +150,7 @@ class Guest(Started):
         self.devices = devices
         # KASAN and its quarantine take what other kernels leave to programs
         self.memory = max(memory, 1024) if kernel == 'kasan' else memory
+        self.swap = swap
         self.log = log
         self.events = []
 
@@ -222,6 +224,9 @@ class Guest(Started):
         devices += self.devices
         if self.disk:
             devices.append({'driver': 'virtio-blk', 'drive': 'disk'})
+        if self.swap:
+            cmd += ['-drive', f'file={self.swap},format=raw,if=none,id=swap']
+            devices.append({'driver': 'virtio-blk', 'drive': 'swap'})
         for device in devices:
             if device['driver'] in ('virtio-serial', 'virtio-blk', 'virtio-usb'):
                 device = {**device, 'driver':
@@ -395,6 +400,31 @@ class Guest(Started):
         yield
         self.qmp('system_wakeup')
         self._result(script, True)
+
+    def hibernate(self):
+        """Hibernate to `swap`. QEMU ends, as the machine has no power any more."""
+        self.sh('mkswap /dev/vda >/dev/null; swapon /dev/vda\n'
+                'echo none >/sys/power/pm_test; echo shutdown >/sys/power/disk')
+        self._agent.write(base64.b64encode(
+            b'echo disk >/sys/power/state && echo resumed'))
+        # QEMU closes the monitor when it ends
+        with contextlib.suppress(GuestError):
+            while True:
+                self.events.append(json.loads(self._read(self._qmp)))
+        self.process.wait(TIMEOUT)
+
+    def resume(self, ports):
+        """Start the machine of a guest that has hibernated, with these ports; the guest
+        goes on."""
+        self.ports = {port.id: port for port in ports}
+        self.events = []
+        self._start()
+        # The answer is that of hibernate(): the kernel that was asked is gone
+        self._agent.write(base64.b64encode(
+            b'cat /sys/block/vda/dev >/sys/power/resume; dmesg | tail -n 30'))
+        said = self._result('resume', True).stdout
+        if said != b'resumed\n':
+            raise GuestError(f'the guest did not resume: {said.decode()}')
 
     def reboot(self):
         """Reset the machine under the guest, and wait until it is up again."""
