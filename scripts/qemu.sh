@@ -521,16 +521,18 @@ qemu_targets() {
     run_logged "build-${tree##*/}-targets" ninja -C "$tree/build-targets" "${@:2}"
 }
 
-# qemu_tls TREE: build the tests of character devices and an emulator with TLS, and with
-# the filter of system calls of -sandbox, in TREE/build-tls.
+# qemu_tls TREE: build the tests of character devices and an emulator with TLS, with the
+# filter of system calls of -sandbox and with usb-host, and the test of that, in
+# TREE/build-tls.
 qemu_tls() {
     local tree=$1
     need tls
     tree_exclude "$tree" /build-tls/
     qemu_configure "$tree" build-tls "${QEMU_CONFIGURE[@]}" --enable-gnutls \
-        --enable-seccomp
+        --enable-seccomp --enable-libusb
     run_logged "build-${tree##*/}-tls" ninja -C "$tree/build-tls" \
         qemu-system-x86_64 tests/qtest/qos-test \
+        tests/qtest/usb-host-test tests/qtest/usb-host-libusb.so \
         tests/unit/test-char tests/unit/test-char-lend
 }
 
