@@ -49,6 +49,7 @@ class UsbHcd(GuestTest):
         self.guest.sh('cd /; umount /mnt 2>/dev/null; modprobe virtio_usb; udevadm settle')
         said = self.guest.sh('dmesg')
         self.assertIsNone(TROUBLE.search(said), said)
+        super().tearDown()
 
     def plug(self, driver, **props):
         """Plug a device in, with its id the driver's name unless given."""

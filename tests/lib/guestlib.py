@@ -148,8 +148,9 @@ class Guest(Started):
         self.ports = {port.id: port for port in ports}
         self.controller = controller or {}
         self.devices = devices
-        # KASAN and its quarantine take what other kernels leave to programs
-        self.memory = max(memory, 1024) if kernel == 'kasan' else memory
+        # KASAN and its quarantine take what other kernels leave to programs, and
+        # slub_debug doubles the 4 MiB of buffers that Linux makes for each port
+        self.memory = max(memory, 2048) if kernel == 'kasan' else memory
         self.swap = swap
         self.log = log
         self.events = []
