@@ -533,7 +533,7 @@ qemu_tls() {
     run_logged "build-${tree##*/}-tls" ninja -C "$tree/build-tls" \
         qemu-system-x86_64 tests/qtest/qos-test \
         tests/qtest/usb-host-test tests/qtest/usb-host-libusb.so \
-        tests/unit/test-char tests/unit/test-char-lend
+        tests/unit/test-char tests/unit/test-char-{writev,lend}
 }
 
 # qemu_asan TREE: build an emulator with AddressSanitizer and UndefinedBehaviorSanitizer,
