@@ -542,7 +542,8 @@ qemu_tls() {
 qemu_asan() {
     local tree=$1 programs file=configs/devices/x86_64-softmmu/virtio-serial.mak
     need asan
-    device_list "$tree" "$file" I440FX VIRTIO_PCI VIRTIO_SERIAL
+    device_list "$tree" "$file" I440FX VIRTIO_PCI VIRTIO_SERIAL \
+        USB USB_HID USB_HUB USB_SERIAL USB_STORAGE_CLASSIC
     tree_exclude "$tree" "/$file" /build-asan/
     # Line numbers are all that a report needs, and are built faster than the rest.
     # Not --disable-werror: meson forgets it when it configures again.
