@@ -7,8 +7,10 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/atomic.h"
 #include "qemu/bswap.h"
 #include "qemu/module.h"
+#include "qemu/units.h"
 #include "libqtest-single.h"
 #include "qobject/qdict.h"
 #include "libqos/libqos-malloc.h"
@@ -1367,6 +1369,108 @@ static void *usb_pci_create(void *bus, QGuestAllocator *alloc, void *addr)
     return &pci->pci.obj;
 }
 
+/*
+ * A driver that adds requests as fast as the device takes them. It is a thread
+ * of the test, in memory that QEMU shares.
+ */
+
+#define SHARED_RAM      (128 * MiB)
+#define FED_MAX         50000
+
+/* A request of many pieces takes QEMU longer than its driver */
+#define FED_PIECES      1000
+
+typedef struct Feeder {
+    uint16_t *avail_idx, *used_idx;
+    uint16_t size;
+    unsigned int fed;
+    bool stop;
+} Feeder;
+
+static char *shared_path;
+
+static void *feeder_run(void *opaque)
+{
+    Feeder *f = opaque;
+    uint16_t used = 0, now;
+    bool stop;
+
+    do {
+        stop = qatomic_read(&f->stop) || f->fed >= FED_MAX;
+        now = le16_to_cpu(qatomic_read(f->used_idx));
+        qatomic_set(&f->fed, f->fed + (uint16_t)(now - used));
+        used = now;
+        if (!stop) {
+            qatomic_set(f->avail_idx, cpu_to_le16(used + f->size));
+        }
+    } while (!stop);
+    return NULL;
+}
+
+/* The device lets QEMU do other things meanwhile */
+static void test_feeder(void *obj, void *data, QGuestAllocator *alloc)
+{
+    struct virtio_usb_request header = { .type = 0xff };
+    Feeder f = {};
+    QVirtQueue *vq;
+    GThread *thread;
+    uint8_t *ram;
+    uint64_t addr;
+    Driver d;
+    int fd, i;
+
+    driver_start(&d, obj, alloc);
+    fd = open(shared_path, O_RDWR);
+    g_assert_cmpint(fd, >=, 0);
+    unlink(shared_path);
+    ram = mmap(NULL, SHARED_RAM, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    g_assert_true(ram != MAP_FAILED);
+    close(fd);
+
+    /* The same request each time, which ends with INVAL */
+    vq = d.vq[VIRTIO_USB_VQ_REQUEST];
+    addr = guest_alloc(alloc, 64);
+    qtest_memwrite(d.qts, addr, &header, sizeof(header));
+    g_assert_cmpuint(qvirtqueue_add(d.qts, vq, addr, sizeof(header), false,
+                                    true), ==, 0);
+    for (i = 1; i < FED_PIECES; i++) {
+        qvirtqueue_add(d.qts, vq, addr + sizeof(header),
+                       sizeof(struct virtio_usb_result), true,
+                       i < FED_PIECES - 1);
+    }
+    for (i = 0; i < vq->size; i++) {
+        qtest_writew(d.qts, vq->avail + 4 + 2 * i, 0);
+    }
+    f.avail_idx = (uint16_t *)(ram + vq->avail + 2);
+    f.used_idx = (uint16_t *)(ram + vq->used + 2);
+    f.size = vq->size;
+    thread = g_thread_new("feeder", feeder_run, &f);
+    while (!qatomic_read(f.avail_idx)) {
+        g_thread_yield();
+    }
+    d.vdev->bus->virtqueue_kick(d.vdev, vq);
+    g_assert_cmpuint(qatomic_read(&f.fed), <, FED_MAX);
+    qatomic_set(&f.stop, true);
+    g_thread_join(thread);
+    assert_command(&d, VIRTIO_USB_S_OK, VIRTIO_USB_CMD_PORT_STATUS, 1, 0, 0, 0);
+    g_assert_cmpuint(f.fed, >, 0);
+    munmap(ram, SHARED_RAM);
+    driver_stop(&d);
+}
+
+static void *feeder_before(GString *cmd_line, void *arg)
+{
+    int fd = g_file_open_tmp("virtio-usb-test-XXXXXX", &shared_path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    g_string_append_printf(cmd_line, " -object memory-backend-file,id=ram,"
+                           "share=on,size=%" PRIu64 ",mem-path=%s"
+                           " -machine memory-backend=ram ",
+                           (uint64_t)SHARED_RAM, shared_path);
+    return arg;
+}
+
 static void virtio_usb_register(void)
 {
     QPCIAddress addr = {
@@ -1403,6 +1507,11 @@ static void virtio_usb_register(void)
     qos_add_test("active", "virtio-usb", test_active, NULL);
     qos_add_test("hub", "virtio-usb", test_hub, NULL);
     qos_add_test("bytes", "virtio-usb", test_bytes, NULL);
+    /* Where an address of RAM is its offset */
+    if (g_str_equal(qtest_get_arch(), "x86_64")) {
+        qos_add_test("feeder", "virtio-usb", test_feeder,
+                     &(QOSGraphTestOptions) { .before = feeder_before });
+    }
 }
 
 libqos_init(virtio_usb_register);
