@@ -130,7 +130,7 @@ static void second_stalls(Driver *d, int dci)
     g_assert_cmphex(qxhci_ep_state(x, dci), ==, XHCI_EP_HALTED);
 }
 
-/* There is no stream on which such a task could have a response */
+/* There is no stream on which such a task or command could have an answer */
 static void test_tag(void *obj, void *data, QGuestAllocator *alloc)
 {
     static const uint16_t tags[] = { STREAMS + 1, 0x1000, 0xffff };
@@ -140,6 +140,7 @@ static void test_tag(void *obj, void *data, QGuestAllocator *alloc)
     uas_start(&d, obj, alloc);
     for (i = 0; i < ARRAY_SIZE(tags); i++) {
         send_iu(&d, IU_TASK, tags[i]);
+        send_iu(&d, IU_COMMAND, tags[i]);
     }
 
     /* One that has a stream gets its response there */
