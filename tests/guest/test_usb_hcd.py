@@ -81,8 +81,13 @@ class UsbHcd(GuestTest):
         self.addCleanup(self.guest.qmp, 'blockdev-del', **{'node-name': node})
         self.addCleanup(self.unplug_all)
         self.plug('usb-storage', drive=node, serial='S1', **props)
-        self.guest.wait_for('/dev/sda')
-        return '/dev/sda'
+        return self.disk()
+
+    def disk(self):
+        """Wait until there is one disk; its node. The name of a disk that is gone is free
+        again only when the last program has closed it."""
+        self.guest.wait_until('set -- /sys/block/sd*; [ $# = 1 ] && [ -b "/dev/${1##*/}" ]')
+        return '/dev/' + self.guest.sh('ls /sys/block | grep ^sd').strip()
 
     def unplug_all(self):
         for id in reversed(self.plugged):
@@ -149,17 +154,16 @@ class UsbHcdDevices(UsbHcd):
                       'i=0; while [ $i -lt 100 ]; do echo $i >/mnt/f$i; i=$((i+1)); done\n'
                       'sync; cd /mnt; sha256sum big f* >/run/sums; '
                       'cd /; umount /mnt; echo 3 >/proc/sys/vm/drop_caches')
-        check = (f'mount -t ext4 {node} /mnt && cd /mnt && '
+        check = ('mount -t ext4 NODE /mnt && cd /mnt && '
                  'grep -c . /run/sums && sha256sum -c /run/sums >/run/said 2>&1 || '
                  '{ cat /run/said; exit 1; }; cd /; umount /mnt')
-        self.assertEqual(self.guest.sh(check), '101\n')
+        self.assertEqual(self.guest.sh(check.replace('NODE', node)), '101\n')
         self.unplug('usb-storage')
         self.wait_gone(node)
         subprocess.run(['/sbin/e2fsck', '-f', '-n', path], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.plug('usb-storage', drive='usb-storage-node', serial='S1')
-        self.guest.wait_for(node)
-        self.assertEqual(self.guest.sh(check), '101\n')
+        self.assertEqual(self.guest.sh(check.replace('NODE', self.disk())), '101\n')
 
     def test_raw_disk(self):
         """The guest reads from a disk what the host has in the file, in requests
@@ -296,11 +300,11 @@ class UsbHcdUpheaval(UsbHcd):
             'driver': 'raw', 'node-name': 'after',
             'file': {'driver': 'file', 'filename': str(path)}})
         self.plug('usb-storage', drive='after', id='after-disk')
-        self.guest.wait_for('/dev/sda')
-        self.assertEqual(self.guest.sh('head -c 10 /dev/sda'), 'afterafter')
+        node = self.disk()
+        self.assertEqual(self.guest.sh(f'head -c 10 {node}'), 'afterafter')
         self.unplug('after-disk')
         self.guest.qmp('blockdev-del', **{'node-name': 'after'})
-        self.wait_gone('/dev/sda')
+        self.wait_gone(node)
 
     def test_device_del(self):
         """The disk is unplugged under I/O."""
@@ -337,21 +341,20 @@ class UsbHcdUpheaval(UsbHcd):
             self.reader_ends()
             self.wait_gone(node)
             self.guest.sh('modprobe virtio_usb')
-            self.guest.wait_for(node)
+            node = self.disk()
             self.input_node('Tablet')
             self.unplug_all()
-            # Its node is the next disk's
             self.wait_gone(node)
             self.doCleanups()
         self.works()
 
     def test_unbind(self):
         """The driver is taken from the device under load, and given back."""
-        node = self.busy_disk()
+        self.busy_disk()
         self.guest.sh('cd /sys/bus/virtio/drivers/virtio_usb\n'
                       'd=$(echo virtio*); echo $d >unbind; echo $d >bind')
         self.reader_ends()
-        self.guest.wait_for(node)
+        node = self.disk()
         self.unplug_all()
         self.wait_gone(node)
         self.works()
@@ -377,9 +380,9 @@ class UsbHcdUpheaval(UsbHcd):
         self.plug('usb-tablet')
         self.input_node('Tablet')
         self.guest.reboot()
-        self.guest.wait_for('/dev/sda')
+        node = self.disk()
         self.input_node('Tablet')
-        self.guest.sh('dd if=/dev/sda of=/dev/null bs=1M count=8 2>/dev/null')
+        self.guest.sh(f'dd if={node} of=/dev/null bs=1M count=8 2>/dev/null')
         self.unplug_all()
 
     def test_guest_reboot(self):
@@ -387,7 +390,7 @@ class UsbHcdUpheaval(UsbHcd):
         self.busy_disk()
         self.guest.qmp('set-action', reboot='reset')
         self.guest.run_reboot()
-        self.guest.wait_for('/dev/sda')
+        self.disk()
         self.unplug_all()
 
 
