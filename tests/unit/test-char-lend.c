@@ -45,10 +45,13 @@ static void lending_event(void *opaque, QEMUChrEvent event)
     char_fe_event(&fe->parent, event);
 }
 
+static const ChardevLender lender;
+
 static int lending_be_change(void *opaque)
 {
     LendingFe *fe = opaque;
 
+    qemu_chr_fe_set_lender(&fe->parent.chr, &lender);
     qemu_chr_fe_set_handlers(&fe->parent.chr, char_fe_can_read, lending_read,
                              lending_event, lending_be_change, fe, NULL, true);
     return 0;
@@ -105,7 +108,6 @@ static LendingFe *lending_new(Chardev *chr)
     }
     fe->nr_sizes = ARRAY_SIZE(sizes);
     char_fe_init(&fe->parent, chr);
-    qemu_chr_fe_set_lender(&fe->parent.chr, &lender);
     lending_be_change(fe);
     return fe;
 }
@@ -177,6 +179,22 @@ static void test_nothing_lent(void)
     char_host_send(&host, &fe->parent, data + 50, 50);
     g_assert_cmpuint(fe->nr_lent, ==, 0);
     g_assert_cmpmem(fe->parent.got->data, fe->parent.got->len, data, 100);
+}
+
+/* A front end that sets no lender has none, whatever was in its memory */
+static void test_no_lender(const void *opaque)
+{
+    g_auto(CharTestHost) host = { 0 };
+    g_autofree uint8_t *data = make_data(100);
+    g_autoptr(CharTestFe) fe = g_new0(CharTestFe, 1);
+
+    char_host_init(&host, opaque);
+    memset(&fe->chr, UNWRITTEN, sizeof(fe->chr));
+    char_fe_init(fe, host.chr);
+    char_fe_set_handlers(fe);
+    wait_until(fe->open);
+    char_host_send(&host, fe, data, 100);
+    g_assert_cmpmem(fe->got->data, fe->got->len, data, 100);
 }
 
 /* Without handlers nothing is lent */
@@ -304,6 +322,10 @@ int main(int argc, char **argv)
     g_test_add_data_func("/char-lend/pty", "pty", test_lend);
     g_test_add_data_func("/char-lend/mux", "mux", test_copied);
     g_test_add_func("/char-lend/nothing-lent", test_nothing_lent);
+    g_test_add_data_func("/char-lend/no-lender/socket", "socket",
+                         test_no_lender);
+    g_test_add_data_func("/char-lend/no-lender/pipe", "pipe", test_no_lender);
+    g_test_add_data_func("/char-lend/no-lender/pty", "pty", test_no_lender);
     g_test_add_func("/char-lend/no-handlers", test_no_handlers);
     g_test_add_data_func("/char-lend/eof/socket", "socket", test_eof);
     g_test_add_data_func("/char-lend/eof/pty", "pty", test_eof);
