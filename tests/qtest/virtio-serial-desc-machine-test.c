@@ -158,10 +158,14 @@ static void plug(QTestState *qts)
     }
 }
 
-/* The machine type @name in the QEMU that @var names, NULL: this one */
+/*
+ * The machine type @name in the QEMU that @var names, NULL: this one. One of
+ * the two may be built without the devices that a machine has by default.
+ */
 static QTestState *start(const char *var, const char *name, const char *more)
 {
-    g_autofree char *args = g_strdup_printf("%s -machine type=%s %s",
+    g_autofree char *args = g_strdup_printf("%s -nodefaults "
+                                            "-machine type=%s %s",
                                             qos_get_current_command_line(),
                                             name, more);
     QTestState *qts = vser_start_qemu(var, args);
