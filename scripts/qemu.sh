@@ -294,7 +294,9 @@ qemu_repository() {
         tree_git "$tree" init -q
         # Strong compression would take longer than writing the files
         tree_git "$tree" -c core.looseCompression=1 add -A -f .
-        tree_git "$tree" commit -q -m "The source as it came"
+        # The same commit in each clone: the mails of the series name it
+        GIT_AUTHOR_DATE=2025-01-01T00:00:00Z GIT_COMMITTER_DATE=2025-01-01T00:00:00Z \
+            tree_git "$tree" commit -q -m "The source as it came"
     fi
     tree_git "$tree" tag pristine
 }
