@@ -262,8 +262,8 @@ release_lines() {
 # "again" gets new lists. An archive that was not updated for weeks is accepted. With
 # RELEASE:ARCHITECTURE, packages are of that architecture, and NAME:amd64 is this machine's.
 release_apt() {
-    local release=${1%:*} dir=$BUILD/apt/${1/:/-} architecture='' lines line suite
-    [ "$release" = "$1" ] || architecture=${1#*:}
+    local release=${1%:*} dir=$BUILD/apt/${1/:/-} architecture='' kind='' lines line suite
+    [ "$release" = "$1" ] || architecture=${1#*:} kind=binary-${1#*:}_
     lines=$(release_lines "$1")
     if [ "$(cat "$dir/ready" 2>/dev/null)" != "$lines" ] || [ "${2:-}" = again ]; then
         rm -rf "$dir"
@@ -291,7 +291,7 @@ EOF
         run_logged "apt-update-${1/:/-}" sh -c "apt-get -c '$dir/apt.conf' update || true"
         while read -r line; do
             suite=${line% main}
-            ! compgen -G "$dir/lists/*_dists_${suite##* }_main_*" >/dev/null || echo "$line"
+            ! compgen -G "$dir/lists/*_dists_${suite##* }_main_$kind*" >/dev/null || echo "$line"
         done <<<"$lines" >"$dir/sources.list"
         grep -q "\(^deb-src .*\| $release main$\)" "$dir/sources.list" ||
             die "the archive serves no lists of $release; see build/log/apt-update-${1/:/-}.log"

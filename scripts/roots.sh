@@ -45,9 +45,11 @@ ROOT_OPTIONS=(--aptopt='Apt::Install-Recommends "false"' --dpkgopt=force-unsafe-
     --dpkgopt='path-exclude=/usr/share/locale/*')
 
 # make_root RELEASE DIR VARIANT PKG...: make DIR a root of that release, by mmdebstrap
-# with that variant, these packages and $ROOT_OPTIONS
+# with that variant, these packages and $ROOT_OPTIONS. RELEASE:ARCHITECTURE is one of
+# another architecture, whose programs this machine can run.
 make_root() {
-    local release=$1 dir=$2 variant=$3 packages conf
+    local release=$1 dir=$2 variant=$3 packages conf architecture=''
+    [[ $release != *:* ]] || architecture=${release#*:}
     shift 3
     packages=$(IFS=,; echo "$*")
     conf=$(release_apt "$release")
@@ -56,8 +58,8 @@ make_root() {
     run_logged "root-$(basename "$dir")" as_root mmdebstrap --mode=root \
         --variant="$variant" ${packages:+--include="$packages"} \
         --aptopt="$dir.apt" --aptopt='Acquire::Check-Valid-Until "false"' \
-        "${ROOT_OPTIONS[@]}" \
-        "$release" "$dir.new" "$(dirname "$conf")/sources.list"
+        "${ROOT_OPTIONS[@]}" ${architecture:+--architectures="$architecture"} \
+        "${release%:*}" "$dir.new" "$(dirname "$conf")/sources.list"
     rm "$dir.apt"
     # This is the only directory with files that does not belong to root: an ordinary
     # user could not remove it.
