@@ -15,7 +15,7 @@ patchset.py write-for-all VERSION TREE OLD
                                      the same for an older version, but what changed in
                                      TREE since commit OLD, which patches/ made, is for
                                      all versions
-patchset.py maintainers TREE         have QEMU's MAINTAINERS there have our entry, as far
+patchset.py maintainers TREE         have QEMU's MAINTAINERS there have our entries, as far
                                      as it has the files
 patchset.py part FILE FUNCTION       FILE as it is before what follows FUNCTION comes
 patchset.py check                    is all of patches/ consistent? With QEMU_GIT, are the
@@ -628,27 +628,32 @@ def check_tests():
 # ----------------------------------------------------------------------
 # MAINTAINERS
 
-def entry_for(files):
-    """Our entry, with the lines that match one of `files`"""
-    lines = (TOP / 'MAINTAINERS').read_text().split('\n\n', 1)[1].splitlines()
+# The entry of QEMU's behind which each of ours comes
+BEHIND = {'virtio-serial': 'virtio-serial', 'Character': 'Character device backends',
+          'USB': 'USB'}
 
+
+def entries_for(files):
+    """Our entries, as lists of lines, with the lines that match one of `files`"""
     def is_meant(line):
         pattern = line[3:] + ('*' if line[-1] == '/' else '')
         return any(fnmatch.fnmatchcase(name, pattern) for name in files)
 
-    return [line for line in lines if line[:3] != 'F: ' or is_meant(line)]
+    for text in (TOP / 'MAINTAINERS').read_text().rstrip('\n').split('\n\n')[1:]:
+        yield [line for line in text.splitlines() if line[:3] != 'F: ' or is_meant(line)]
 
 
 def write_maintainers(tree):
-    """Our entry comes behind the entry of virtio-serial, once it has a file"""
+    """Each of our entries comes once it has a file"""
     path = pathlib.Path(tree, 'MAINTAINERS')
-    entry = entry_for(git_says(tree, 'ls-files').splitlines())
-    entries = [item for item in path.read_text().split('\n\n')
-               if not item.startswith(entry[0] + '\n')]
-    before = [item.split('\n', 1)[0] for item in entries].index('virtio-serial')
-    if any(line[:3] == 'F: ' for line in entry):
-        entries.insert(before + 1, '\n'.join(entry))
-    path.write_text('\n\n'.join(entries))
+    theirs = path.read_text().split('\n\n')
+    for entry in entries_for(git_says(tree, 'ls-files').splitlines()):
+        theirs = [item for item in theirs if not item.startswith(entry[0] + '\n')]
+        titles = [item.split('\n', 1)[0] for item in theirs]
+        if any(line[:3] == 'F: ' for line in entry):
+            before = titles.index(BEHIND[entry[0].split()[0]])
+            theirs.insert(before + 1, '\n'.join(entry))
+    path.write_text('\n\n'.join(theirs))
 
 
 # ----------------------------------------------------------------------
