@@ -22,6 +22,9 @@
 #define EGD_READ    0x02
 #define EGD_MAX     255
 
+/* What QEMU reads at a time */
+#define READ_MAX    65536
+
 /* A daemon's end of the chardev */
 typedef struct Daemon {
     int fd;
@@ -36,13 +39,13 @@ static void daemon_free(void *opaque)
     g_free(daemon);
 }
 
-static void *daemon_start(GString *cmd_line, void *arg)
+static void *daemon_start_type(GString *cmd_line, int type)
 {
     Daemon *daemon = g_new0(Daemon, 1);
     struct timeval limit = { .tv_sec = TIMEOUT_US / 1000000 };
     int fds[2];
 
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    g_assert_cmpint(socketpair(AF_UNIX, type, 0, fds), ==, 0);
     g_assert_cmpint(setsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &limit,
                                sizeof(limit)), ==, 0);
     g_assert_cmpint(fcntl(fds[0], F_SETFD, FD_CLOEXEC), ==, 0);
@@ -51,6 +54,17 @@ static void *daemon_start(GString *cmd_line, void *arg)
                            " -object rng-egd,id=rng0,chardev=egd ", fds[1]);
     g_test_queue_destroy(daemon_free, daemon);
     return daemon;
+}
+
+static void *daemon_start(GString *cmd_line, void *arg)
+{
+    return daemon_start_type(cmd_line, SOCK_STREAM);
+}
+
+/* Each sending is a message: what one read has no room for is lost */
+static void *daemon_start_messages(GString *cmd_line, void *arg)
+{
+    return daemon_start_type(cmd_line, SOCK_SEQPACKET);
 }
 
 /* Byte @i of all that the daemon sends */
@@ -130,7 +144,8 @@ static void guest_has(Guest *guest, uint32_t head, uint64_t addr, size_t len,
 
     qvirtio_wait_used_elem(guest->qts, guest->vdev, guest->vq, head, &got,
                            TIMEOUT_US);
-    g_assert_cmpuint(got, ==, len);
+    /* libqos looks at 16 bits of the length */
+    g_assert_cmpuint((uint16_t)got, ==, (uint16_t)len);
     qtest_memread(guest->qts, addr, buf, len);
     for (i = 0; i < len; i++) {
         g_assert_cmphex(buf[i], ==, byte_at(from + i));
@@ -187,8 +202,44 @@ static void test_requests(void *obj, void *data, QGuestAllocator *alloc)
     guest_cleanup(&guest);
 }
 
+/*
+ * However much the guest asks for, one read is not longer. What is more in a
+ * message is lost then: the second request begins with the second message.
+ */
+static void test_limit(void *obj, void *data, QGuestAllocator *alloc)
+{
+    size_t asked = 0, second;
+    Daemon *daemon = data;
+    uint32_t heads[2];
+    uint64_t addrs[2];
+    Guest guest;
+
+    guest_init(&guest, obj, alloc);
+    addrs[0] = guest_post(&guest, READ_MAX, &heads[0]);
+    daemon_is_asked(daemon, READ_MAX);
+    addrs[1] = guest_post(&guest, 1000, &heads[1]);
+    /* For both buffers; as of QEMU 10.0.13, no more than for the first one */
+    while (asked < READ_MAX) {
+        uint8_t command[2];
+
+        g_assert_cmpint(recv(daemon->fd, command, 2, 0), ==, 2);
+        asked += command[1];
+    }
+    daemon_send(daemon, READ_MAX + 1000);
+    guest_has(&guest, heads[0], addrs[0], READ_MAX, 0);
+    second = daemon->sent;
+    daemon_send(daemon, READ_MAX);
+    daemon_send(daemon, 1000);
+    guest_has(&guest, heads[1], addrs[1], 1000, second);
+    guest_cleanup(&guest);
+}
+
 static void register_rng_egd_test(void)
 {
+    QOSGraphTestOptions messages = {
+        .before = daemon_start_messages,
+        .edge.extra_device_opts = "rng=rng0",
+    };
     QOSGraphTestOptions opts = {
         .before = daemon_start,
         .edge.extra_device_opts = "rng=rng0",
@@ -196,6 +247,7 @@ static void register_rng_egd_test(void)
 
     qos_add_test("egd/pieces", "virtio-rng", test_pieces, &opts);
     qos_add_test("egd/requests", "virtio-rng", test_requests, &opts);
+    qos_add_test("egd/limit", "virtio-rng", test_limit, &messages);
 }
 
 libqos_init(register_rng_egd_test);
