@@ -143,10 +143,15 @@ void qxhci_endpoint(QXHCIDriver *d, int dci, int type, int max_packet,
     qtest_writeq(d->qts, context + 8, ring | (stream_bits ? 0 : 1));
 }
 
+void qxhci_port_reset(QXHCIDriver *d)
+{
+    qxhci_write(d, PORTSC(d->port), PORTSC_PP | PORTSC_PR);
+    g_assert_true(qxhci_read(d, PORTSC(d->port)) & PORTSC_PED);
+}
+
 void qxhci_start(QXHCIDriver *d, QXHCI *xhci, QGuestAllocator *alloc)
 {
     uint64_t dcbaa, erst;
-    uint32_t portsc;
 
     memset(d, 0, sizeof(*d));
     d->xhci = xhci;
@@ -182,10 +187,8 @@ void qxhci_start(QXHCIDriver *d, QXHCI *xhci, QGuestAllocator *alloc)
     while (!(qxhci_read(d, PORTSC(d->port)) & PORTSC_CCS)) {
         g_assert_cmpint(++d->port, <, PORTS);
     }
-    qxhci_write(d, PORTSC(d->port), PORTSC_PP | PORTSC_PR);
-    portsc = qxhci_read(d, PORTSC(d->port));
-    g_assert_true(portsc & PORTSC_PED);
-    d->speed = (portsc >> 10) & 0xf;
+    qxhci_port_reset(d);
+    d->speed = (qxhci_read(d, PORTSC(d->port)) >> 10) & 0xf;
 
     qxhci_command(d, 0, XHCI_TRB_TYPE(XHCI_TRB_SLOT));
     qtest_writeq(d->qts, dcbaa + 8 * d->slot, d->out);

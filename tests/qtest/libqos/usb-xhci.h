@@ -93,6 +93,9 @@ typedef struct QXHCIDriver {
  */
 void qxhci_start(QXHCIDriver *d, QXHCI *xhci, QGuestAllocator *alloc);
 
+/* Reset the port of the USB device, which is enabled afterwards */
+void qxhci_port_reset(QXHCIDriver *d);
+
 void qxhci_write(QXHCIDriver *d, uint64_t reg, uint32_t value);
 uint32_t qxhci_read(QXHCIDriver *d, uint64_t reg);
 
