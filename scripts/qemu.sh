@@ -544,8 +544,10 @@ qemu_tls() {
 qemu_asan() {
     local tree=$1 programs file=configs/devices/x86_64-softmmu/virtio-serial.mak
     need asan
-    device_list "$tree" "$file" I440FX VIRTIO_PCI VIRTIO_SERIAL \
-        USB USB_HID USB_HUB USB_SERIAL USB_STORAGE_CLASSIC
+    # The machines have all devices that they have without options, to go to stock QEMU
+    device_list "$tree" "$file" I440FX Q35 FDC_ISA HPET VMMOUSE VMPORT \
+        VIRTIO_PCI VIRTIO_SERIAL VIRTIO_RNG \
+        USB USB_HID USB_HUB USB_SERIAL USB_STORAGE_CLASSIC USB_STORAGE_UAS USB_XHCI_PCI
     tree_exclude "$tree" "/$file" /build-asan/
     # Line numbers are all that a report needs, and are built faster than the rest.
     # Not --disable-werror: meson forgets it when it configures again.

@@ -218,6 +218,7 @@ static void test_long_config(void *obj, void *arg, QGuestAllocator *alloc)
     expect_refused(stream, size, path,
                    "Invalid configuration length: 0xffffffff");
     g_unlink(path);
+    cleanup(&w, alloc);
     qos_invalidate_command_line();
 }
 
@@ -243,6 +244,7 @@ static void test_long_buffer(void *obj, void *arg, QGuestAllocator *alloc)
     expect_refused(stream, size, path,
                    "a buffer in the stream has 1025 and 0 segments");
     g_unlink(path);
+    cleanup(&w, alloc);
     qos_invalidate_command_line();
 }
 
