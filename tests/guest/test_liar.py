@@ -256,3 +256,27 @@ class HostIsSilentToCommands(HostIsSilent):
         self.guest.wait_until('dmesg | grep -q "virtio_usb.*the controller is dead"')
         self.unload()
         self.check_lies(1)
+
+
+class HostIsSilentBeforeSleep(LiesOfUsb):
+    """The controller is dead when the guest goes to sleep: there are no queues when it
+    wakes up, and the driver can leave."""
+
+    lies = {'LIAR_MUTE': '0:8'}
+
+    def test_sleep(self):
+        self.guest.qmp('device_add', driver='usb-kbd', id='kbd', bus='vusb.0')
+        self.guest.wait_until('dmesg | grep -q "virtio_usb.*the controller is dead"')
+        self.guest.sleep('freeze')
+        # Another device may have the memory of the old queues, and nothing else shows it.
+        # The kernel with checks has no tracer, and needs none.
+        traced = self.guest.kernel != 'kasan'
+        if traced:
+            self.guest.sh('mount -t tracefs none /sys/kernel/tracing || :\n'
+                          'cd /sys/kernel/tracing\n'
+                          'echo virtqueue_detach_unused_buf >set_ftrace_filter\n'
+                          'echo function >current_tracer')
+        self.unload()
+        if traced:
+            self.assertNotIn('detach_unused_buf <-', self.guest.sh('cat /sys/kernel/tracing/trace'))
+        self.check_lies(1)

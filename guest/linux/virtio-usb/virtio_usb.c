@@ -1290,6 +1290,9 @@ static void vusb_reap(struct vusb *vusb)
 	unsigned long flags;
 	unsigned int i;
 
+	/* While the guest sleeps, and if the device does not come back, there are no queues */
+	if (!vusb->vqs[VIRTIO_USB_VQ_REQUEST])
+		return;
 	spin_lock_irqsave(&vusb->lock, flags);
 	while ((vurb = virtqueue_detach_unused_buf(vusb->vqs[VIRTIO_USB_VQ_REQUEST]))) {
 		vusb->in_ring--;
@@ -1362,6 +1365,14 @@ static bool vusb_set_registered(struct vusb *vusb, bool registered)
 	return dead;
 }
 
+static void vusb_delete_queues(struct vusb *vusb)
+{
+	if (!vusb->vqs[VIRTIO_USB_VQ_REQUEST])
+		return;
+	vusb->vdev->config->del_vqs(vusb->vdev);
+	memset(vusb->vqs, 0, sizeof(vusb->vqs));
+}
+
 /* Find the queues, post buffers for events, and start the device. */
 static int vusb_begin(struct vusb *vusb)
 {
@@ -1378,16 +1389,23 @@ static int vusb_begin(struct vusb *vusb)
 	int err;
 
 	err = virtio_find_vqs(vdev, VUSB_NUM_VQS, vusb->vqs, info, NULL);
-	if (err)
+	if (err) {
+		memset(vusb->vqs, 0, sizeof(vusb->vqs));
 		return err;
+	}
 	for (i = 0; i < VUSB_NUM_VQS; i++) {
 		n = virtqueue_get_vring_size(vusb->vqs[i]);
 		if (n >= 4)
 			continue;
 		dev_err(&vdev->dev, "queue %u has %u entries, at least 4 are needed\n", i, n);
-		vdev->config->del_vqs(vdev);
+		vusb_delete_queues(vusb);
 		return -EINVAL;
 	}
+
+	/* A chain of descriptors is not longer than the ring, indirect or not. */
+	n = virtqueue_get_vring_size(vusb->vqs[VIRTIO_USB_VQ_REQUEST]);
+	vusb->segs_max = min(vusb->segs_max, n - 2);
+	vusb->ep_share = min_t(unsigned int, VUSB_EP_SHARE, n / 2);
 
 	vusb_set_up(vusb, true);
 	virtio_device_ready(vdev);
@@ -1418,7 +1436,7 @@ static void vusb_end(struct vusb *vusb)
 	cancel_work_sync(&vusb->death);
 	vusb_reap(vusb);
 	synchronize_rcu();
-	vdev->config->del_vqs(vdev);
+	vusb_delete_queues(vusb);
 }
 
 static void vusb_config_changed(struct virtio_device *vdev)
@@ -1474,7 +1492,6 @@ static int vusb_read_config(struct vusb *vusb)
 static int vusb_probe(struct virtio_device *vdev)
 {
 	struct vusb *vusb;
-	unsigned int size;
 	int err;
 
 	if (usb_disabled())
@@ -1514,10 +1531,6 @@ static int vusb_probe(struct virtio_device *vdev)
 	err = vusb_begin(vusb);
 	if (err)
 		goto put;
-	/* A chain of descriptors is not longer than the ring, indirect or not. */
-	size = virtqueue_get_vring_size(vusb->vqs[VIRTIO_USB_VQ_REQUEST]);
-	vusb->segs_max = min(vusb->segs_max, size - 2);
-	vusb->ep_share = min_t(unsigned int, VUSB_EP_SHARE, size / 2);
 	err = usb_add_hcd(vusb->hcd, 0, 0);
 	if (err)
 		goto end;
@@ -1570,8 +1583,11 @@ static int __maybe_unused vusb_restore(struct virtio_device *vdev)
 	struct vusb *vusb = vdev->priv;
 	int err;
 
-	if (vusb->dead)
+	if (vusb->dead) {
+		/* The USB core may not have heard of it before the guest slept */
+		usb_hc_died(vusb->hcd);
 		return 0;
+	}
 	err = vusb_begin(vusb);
 	if (err) {
 		vusb->dead = true;
