@@ -228,6 +228,9 @@ class Guest(Started):
         if self.swap:
             cmd += ['-drive', f'file={self.swap},format=raw,if=none,id=swap']
             devices.append({'driver': 'virtio-blk', 'drive': 'swap'})
+        if self.usb and self.platform.transport == 'device':
+            # virtio-mmio speaks virtio 1 only if it is told to
+            cmd += ['-global', 'virtio-mmio.force-legacy=off']
         for device in devices:
             if device['driver'] in ('virtio-serial', 'virtio-blk', 'virtio-usb'):
                 device = {**device, 'driver':
