@@ -702,10 +702,24 @@ def check_reproducers():
     return bad
 
 
+def check_senders():
+    """Is each patch signed off by the people of MAINTAINERS alone? Whoever sends the mails
+    puts in his own name."""
+    maintainers = re.findall(r'^M: (.*)', (TOP / 'MAINTAINERS').read_text(), re.M)
+    bad = 0
+    for number in numbers(versions()[0]):
+        for name in re.findall(r'^Signed-off-by: (.*)', full_patch(number).text, re.M):
+            if name not in maintainers:
+                say(f'patch {number} is signed off by {name}: not in MAINTAINERS')
+                bad = 1
+    return bad
+
+
 # ----------------------------------------------------------------------
 
 def check():
-    bad = check_fixes() | (check_reproducers() if (PATCHES / 'series' / 'list').exists() else 0)
+    bad = check_senders() if (TOP / 'MAINTAINERS').exists() else 0
+    bad |= check_fixes() | (check_reproducers() if (PATCHES / 'series' / 'list').exists() else 0)
     try:
         check_tests()
     except Stale as stale:
