@@ -170,6 +170,9 @@ show_failure() {
         cut -c 1-1000 | sed 's/^/  | /'
 }
 
+# in_subshell CMD...: where CMD is a case's function, its die() or cd ends with it
+in_subshell() { ("$@"); }
+
 # case_of NAME CMD...: run a command as one test. Print the result and count it in
 # $passed or $failed; the output is in build/log/, under NAME. Returns whether the test
 # passed.
