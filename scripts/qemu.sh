@@ -546,7 +546,7 @@ qemu_asan() {
     need asan
     # The machines have all devices that they have without options, to go to stock QEMU
     device_list "$tree" "$file" I440FX Q35 FDC_ISA HPET VMMOUSE VMPORT \
-        VIRTIO_PCI VIRTIO_SERIAL VIRTIO_RNG \
+        VIRTIO_PCI VIRTIO_SERIAL VIRTIO_RNG VIRTIO_NET \
         USB USB_HID USB_HUB USB_SERIAL USB_STORAGE_CLASSIC USB_STORAGE_UAS USB_XHCI_PCI
     tree_exclude "$tree" "/$file" /build-asan/
     # Line numbers are all that a report needs, and are built faster than the rest.

@@ -343,8 +343,7 @@ static void test_long(void *obj, void *arg, QGuestAllocator *alloc)
     g_assert_cmpuint(settle_and_reclaim(&p, C_OVQ), ==, 100);
 
     qpci_unplug_acpi_device_test(p.qts, "vser0", SLOT);
-    vser_end_free(p.end, false);
-    alarm(0);
+    packed_cleanup(&p);
 }
 
 /* Fill the output queue; returns how many of its buffers come back at once */
