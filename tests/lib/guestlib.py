@@ -250,8 +250,7 @@ class Guest(Started):
                                         stdout=errors, stderr=errors,
                                         preexec_fn=end_with_us)
         errors.close()
-        self._qmp = Lines(self.connect('qmp'))
-        self._qmp.read()                    # the greeting
+        self._qmp = self.connect_qmp()
         self.qmp('qmp_capabilities')
         for port in self.ports.values():
             self._attach(port)
@@ -290,6 +289,14 @@ class Guest(Started):
             except subprocess.TimeoutExpired:
                 continue
             raise GuestError('QEMU ended: ' + self.errors())
+
+    def connect_qmp(self):
+        """Connect to QMP and read its greeting; Lines. QEMU sends an event that comes
+        while a client connects, as RESUME of a machine that starts, before it."""
+        qmp = Lines(self.connect('qmp'))
+        while 'QMP' not in json.loads(self._read(qmp)):
+            pass
+        return qmp
 
     def _attach(self, port):
         if port.connect:

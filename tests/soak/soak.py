@@ -118,8 +118,7 @@ class SoakGuest(Guest):
                                        stdin=subprocess.DEVNULL, stdout=errors,
                                        stderr=errors)
         self.process = process
-        qmp = Lines(self.connect('qmp'))
-        qmp.read()
+        qmp = self.connect_qmp()
         before, self._qmp = self._qmp, qmp
         self.qmp('qmp_capabilities')
         self._qmp = before
