@@ -47,8 +47,8 @@
  *
  * An endpoint is made by its first request, and is gone with its USB device,
  * with a reset of its port, or with a reset of this device. A bulk or interrupt
- * endpoint *stops* with each request that ends with another status than OK. It
- * gives no packet to the core until as many EP_RESTARTs have come.
+ * endpoint *stops* with each request that ends with another status than OK and
+ * INVAL. It gives no packet to the core until as many EP_RESTARTs have come.
  *
  * virtio_usb_process() does all work that takes requests or commands. It is not
  * reentered: what comes in the meantime (a kick by a buffer that is the
@@ -328,7 +328,9 @@ static void virtio_usb_request_end(VirtIOUSBRequest *req, uint8_t status)
         req->packet.pid == USB_TOKEN_IN) {
         status = VIRTIO_USB_S_SHORT;
     }
-    if (status != VIRTIO_USB_S_OK && req->type != VIRTIO_USB_TYPE_CONTROL) {
+    /* The driver can't tell a refusal here from one that virtio_usb_submit() made */
+    if (status != VIRTIO_USB_S_OK && status != VIRTIO_USB_S_INVAL &&
+        req->type != VIRTIO_USB_TYPE_CONTROL) {
         ep->stops++;
     }
     if (req->dropped) {

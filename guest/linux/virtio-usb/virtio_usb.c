@@ -24,8 +24,8 @@
  *
  * Stopped endpoints. Class drivers rely on this: nothing behind a failed or
  * unlinked URB runs before its completion routine has returned. The device stops
- * a bulk or interrupt endpoint once for each request that fails, is cancelled or is
- * shorter than allowed, and the driver sends one EP_RESTART for each such request,
+ * a bulk or interrupt endpoint once for each request that it took and that fails, is
+ * cancelled or is shorter than allowed, and the driver sends one EP_RESTART for each such request,
  * after the completion routine. The endpoint runs when none is owed. struct vusb_urb
  * lives until its EP_RESTART is answered, and has the memory for it.
  *
@@ -880,9 +880,13 @@ static void vusb_urb_result(struct vusb *vusb, struct vusb_urb *vurb, unsigned i
 	}
 	status = le32_to_cpu(READ_ONCE(vurb->result.status));
 	vurb->err = vusb_errno(status);
-	/* Control endpoints never stop; without its device, an endpoint is gone */
+	/*
+	 * Control endpoints never stop; without its device, an endpoint is gone. What
+	 * was refused has stopped nothing: EP_RESTART would undo the stop of another.
+	 */
 	vurb->restart = vurb->request.type != VIRTIO_USB_TYPE_CONTROL &&
-			status != VIRTIO_USB_S_OK && status != VIRTIO_USB_S_NODEV;
+			status != VIRTIO_USB_S_OK && status != VIRTIO_USB_S_NODEV &&
+			status != VIRTIO_USB_S_INVAL && status != VIRTIO_USB_S_NOTSUPP;
 	actual = le32_to_cpu(READ_ONCE(vurb->result.actual));
 	/* What was not written must not be taken for data */
 	if (vurb->in)
