@@ -22,6 +22,7 @@ static void get_descriptor(QXHCIDriver *d, uint8_t type, uint32_t bits,
 static void test_bei(void *obj, void *data, QGuestAllocator *alloc)
 {
     QXHCIDriver d;
+    unsigned int i, interrupts = 0;
 
     qtest_qmp_device_add(global_qtest, "usb-tablet", "tab",
                          "{'bus': 'xhci.0'}");
@@ -39,6 +40,17 @@ static void test_bei(void *obj, void *data, QGuestAllocator *alloc)
     get_descriptor(&d, 1, XHCI_TRB_IOC, XHCI_CC_SUCCESS);
     g_assert_true(qxhci_is_interrupt(&d));
     qxhci_interrupt_ack(&d);
+
+    /* Linux wants one interrupt for an isochronous URB, whatever its TDs */
+    for (i = 0; i < 8; i++) {
+        get_descriptor(&d, 1, XHCI_TRB_IOC | (i < 7 ? XHCI_TRB_BEI : 0),
+                       XHCI_CC_SUCCESS);
+        if (qxhci_is_interrupt(&d)) {
+            qxhci_interrupt_ack(&d);
+            interrupts++;
+        }
+    }
+    g_assert_cmpuint(interrupts, ==, 1);
 
     /* An error is no event of IOC */
     get_descriptor(&d, 0x7f, XHCI_TRB_IOC | XHCI_TRB_BEI, XHCI_CC_STALL);
