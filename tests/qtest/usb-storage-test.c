@@ -1,6 +1,6 @@
 /*
  * qtest of usb-storage, with a driver that resets it between the parts of a
- * command
+ * command, and takes transfers back
  *
  * Copyright (c) 2026 the virtio-serial-desc authors
  *
@@ -29,6 +29,8 @@
 #define TEST_UNIT_READY 0x00
 #define READ_10         0x28
 #define SECTORS         8
+
+#define NO_MEMORY       (1ull << 46)
 
 typedef struct Driver {
     QXHCIDriver xhci;
@@ -92,13 +94,18 @@ static void send_command(Driver *d, uint8_t opcode, uint32_t len)
     qxhci_event(x, XHCI_TRB_TRANSFER, XHCI_CC_SUCCESS, NULL);
 }
 
-static void receive(Driver *d, uint32_t len)
+static void receive_at(Driver *d, uint64_t addr, uint32_t len)
 {
     QXHCIDriver *x = &d->xhci;
 
-    qxhci_ring_add(x, &d->in, d->buf, len,
+    qxhci_ring_add(x, &d->in, addr, len,
                    XHCI_TRB_TYPE(XHCI_TRB_NORMAL) | XHCI_TRB_IOC);
     qxhci_write(x, XHCI_DOORBELL(x->slot), DATA_IN);
+}
+
+static void receive(Driver *d, uint32_t len)
+{
+    receive_at(d, d->buf, len);
 }
 
 /* The status of the last command comes, and has its tag */
@@ -156,10 +163,34 @@ static void test_running(void *obj, void *data, QGuestAllocator *alloc)
     }
 }
 
+/*
+ * The driver takes back a transfer whose data go where there is no memory: QEMU
+ * has a page in its place, which the next transfer needs.
+ */
+static void test_stop(void *obj, void *data, QGuestAllocator *alloc)
+{
+    Driver d;
+
+    storage_start(&d, obj, alloc);
+    send_command(&d, TEST_UNIT_READY, 0);
+    receive_status(&d);
+    send_command(&d, READ_10, SECTORS * 512);
+    receive_at(&d, NO_MEMORY, SECTORS * 512);
+    qxhci_command(&d.xhci, 0, XHCI_TRB_TYPE(XHCI_TRB_STOP_EP) |
+                  XHCI_TRB_EP(DATA_IN));
+    qxhci_control(&d.xhci, STORAGE_RESET, XHCI_TRB_IOC, XHCI_CC_SUCCESS);
+    send_command(&d, READ_10, SECTORS * 512);
+    receive_at(&d, NO_MEMORY, SECTORS * 512);
+    qxhci_event(&d.xhci, XHCI_TRB_TRANSFER, XHCI_CC_SUCCESS, NULL);
+    receive_status(&d);
+    storage_stop(&d);
+}
+
 static void storage_register(void)
 {
     qos_add_test("storage/status", "qemu-xhci", test_status, NULL);
     qos_add_test("storage/running", "qemu-xhci", test_running, NULL);
+    qos_add_test("storage/stop", "qemu-xhci", test_stop, NULL);
 }
 
 libqos_init(storage_register);
