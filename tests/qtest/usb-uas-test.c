@@ -34,6 +34,8 @@
 #define WRITE_10        0x2a
 #define SECTORS         8
 
+#define PENDING         64      /* commands and statuses that the disk keeps */
+
 #define IU_SIZE         32
 
 #define TIMEOUT_US      (30 * 1000 * 1000)
@@ -433,6 +435,34 @@ static void test_next(void *obj, void *data, QGuestAllocator *alloc)
     uas_stop(&d);
 }
 
+/*
+ * The driver reads no status: some tasks later, it has to read one. What it
+ * does not read goes with the device.
+ */
+static void test_unread(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QXHCIDriver *x;
+    uint64_t next;
+    Driver d;
+    int i;
+
+    x = &d.xhci;
+    uas_start(&d, obj, alloc);
+    for (i = 0; i < PENDING; i++) {
+        send_iu(&d, IU_TASK, 1);
+    }
+    send_task(&d, 1, 0, 0);
+    next = x->event.addr + 16 * x->event.next;
+    g_assert_false(qtest_readl(x->qts, next + 12) & XHCI_TRB_C);
+    stream_add(&d, STATUS, 1);
+    qxhci_event(x, XHCI_TRB_TRANSFER, XHCI_CC_SHORT, NULL);
+    iu_taken(&d);
+    g_assert_cmphex(qtest_readb(x->qts, d.status), ==, IU_RESPONSE);
+
+    send_task(&d, 1, 0, 0);
+    uas_stop(&d);
+}
+
 static void uas_register(void)
 {
     qos_add_test("uas/tag", "qemu-xhci", test_tag, NULL);
@@ -443,6 +473,7 @@ static void uas_register(void)
     qos_add_test("uas/abort", "qemu-xhci", test_abort, NULL);
     qos_add_test("uas/reset", "qemu-xhci", test_reset, NULL);
     qos_add_test("uas/next", "qemu-xhci", test_next, NULL);
+    qos_add_test("uas/unread", "qemu-xhci", test_unread, NULL);
 }
 
 libqos_init(uas_register);
