@@ -328,7 +328,7 @@ static void virtio_usb_request_end(VirtIOUSBRequest *req, uint8_t status)
         req->packet.pid == USB_TOKEN_IN) {
         status = VIRTIO_USB_S_SHORT;
     }
-    /* The driver can't tell a refusal here from one that virtio_usb_submit() made */
+    /* A driver can't tell INVAL from a refusal, which stops nothing */
     if (status != VIRTIO_USB_S_OK && status != VIRTIO_USB_S_INVAL &&
         req->type != VIRTIO_USB_TYPE_CONTROL) {
         ep->stops++;
