@@ -19,6 +19,7 @@
 #include "libqos/virtio-serial.h"
 #include "virtio-serial-control-test.h"
 #include "virtio-serial-desc-utils.h"
+#include "virtio-serial-faults-test.h"
 
 /* A driver that takes descriptors: new, and started */
 static QVSerDriver *new_driver(void *obj, QGuestAllocator *alloc)
@@ -1272,6 +1273,7 @@ static void register_virtio_serial_desc_test(void)
 {
     vser_add_cases("desc", cases, ARRAY_SIZE(cases));
     vser_add_control_cases("desc-control", &vser_described);
+    vser_add_faults_cases("desc-faults", &vser_described);
 }
 
 libqos_init(register_virtio_serial_desc_test);

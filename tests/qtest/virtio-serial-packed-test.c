@@ -11,15 +11,18 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/socket.h>
 #include "libqtest-single.h"
 #include "qemu/bswap.h"
 #include "qemu/module.h"
 #include "qobject/qdict.h"
+#include "libqos/virtio-blk.h"
+#include "libqos/virtio-net.h"
 #include "libqos/virtio-pci.h"
 #include "libqos/virtio-serial.h"
+#include "standard-headers/linux/virtio_blk.h"
 #include "standard-headers/linux/virtio_pci.h"
 #include "standard-headers/linux/virtio_ring.h"
-#include "virtio-serial-host.h"
 #include "virtio-serial-utils.h"
 
 #define ID          1
@@ -55,7 +58,7 @@ typedef struct Packed {
     QVirtioDevice *vdev;
     QGuestAllocator *alloc;
     Ring rings[NR_QUEUES];
-    VSerEnd *end;
+    VSerHost *host;
 } Packed;
 
 /* A QEMU that hangs answers nothing: the test ends by this timeout */
@@ -207,6 +210,23 @@ static void send_control(Packed *p, uint32_t id, uint16_t event)
     g_assert_cmpuint(settle_and_reclaim(p, C_OVQ), ==, 1);
 }
 
+static void host_write(Packed *p, const void *data, size_t len)
+{
+    g_assert_cmpint(write(p->host->fd, data, len), ==, len);
+}
+
+/* The host, if it is there, reads all that was written so far */
+static void host_reads(Packed *p, GByteArray *data)
+{
+    uint8_t bytes[4096];
+    ssize_t len;
+
+    while (p->host->fd >= 0 &&
+           (len = recv(p->host->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
+        g_byte_array_append(data, bytes, len);
+    }
+}
+
 /* A port of device @driver, open at both ends */
 static void packed_up(Packed *p, void *obj, QGuestAllocator *alloc,
                       const char *driver, unsigned int size)
@@ -220,11 +240,11 @@ static void packed_up(Packed *p, void *obj, QGuestAllocator *alloc,
         .qts = global_qtest,
         .vdev = serial->vdev,
         .alloc = alloc,
-        .end = vser_end_new(global_qtest, "end", vser_unix),
+        .host = vser_host_new(),
     };
     qtest_qmp_device_add(p->qts, driver, "port1", "{ 'bus': 'vser0.0',"
-                         " 'nr': %u, 'chardev': 'end' }", ID);
-    vser_end_connect(p->end);
+                         " 'nr': %u, 'chardev': 'host' }", ID);
+    vser_host_connect(p->host);
     qvirtio_start_device(p->vdev);
     qvirtio_set_features(p->vdev, qvirtio_get_features(p->vdev) &
                          ~QVIRTIO_F_BAD_FEATURE);
@@ -250,7 +270,7 @@ static void packed_cleanup(Packed *p)
         guest_free(p->alloc, p->rings[i].data);
         qvirtqueue_cleanup(p->vdev->bus, p->rings[i].vq, p->alloc);
     }
-    vser_end_free(p->end, false);
+    vser_host_forget(p->host);
     alarm(0);
 }
 
@@ -269,12 +289,12 @@ static void test_error(void *obj, void *arg, QGuestAllocator *alloc)
     post(&p, index, 0, flags);
     post(&p, index, 8, flags);
     kick(&p, index);
-    vser_end_write(p.end, (const uint8_t *)"to the guest", 12);
+    host_write(&p, "to the guest", 12);
     while (!(p.vdev->bus->get_status(p.vdev) & VIRTIO_CONFIG_S_NEEDS_RESET)) {
         g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
     }
     g_assert_cmpuint(settle_and_reclaim(&p, index), ==, 0);
-    vser_end_disconnect(p.end);
+    vser_host_disconnect(p.host);
     g_assert_cmpuint(settle_and_reclaim(&p, index), ==, 0);
     qtest_qmp_device_del(p.qts, "port1");
     packed_cleanup(&p);
@@ -289,7 +309,7 @@ static void test_empty_table(void *obj, void *arg, QGuestAllocator *alloc)
     packed_up(&p, obj, alloc, "virtserialport", 0);
     post(&p, index, 0, VRING_DESC_F_INDIRECT);
     kick(&p, index);
-    vser_end_write(p.end, (const uint8_t *)"to the guest", 12);
+    host_write(&p, "to the guest", 12);
     g_assert_cmpuint(settle_and_reclaim(&p, index), ==, 0);
     packed_cleanup(&p);
 }
@@ -300,9 +320,10 @@ static void test_empty_table(void *obj, void *arg, QGuestAllocator *alloc)
  */
 static void test_long(void *obj, void *arg, QGuestAllocator *alloc)
 {
+    g_autoptr(GByteArray) got = g_byte_array_new();
+    gint64 start = g_get_monotonic_time();
     uint8_t data[LONGEST] = { 0 };
     unsigned int used = 0, i;
-    gint64 start;
     Packed p;
 
     packed_up(&p, obj, alloc, "virtserialport", LONGEST);
@@ -316,10 +337,13 @@ static void test_long(void *obj, void *arg, QGuestAllocator *alloc)
     kick(&p, OVQ);
     kick(&p, IVQ);
     kick(&p, C_IVQ);
-    g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, LONGEST);
+    while ((used += settle_and_reclaim(&p, OVQ)) < LONGEST) {
+        host_reads(&p, got);
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+    }
 
-    vser_end_write(p.end, data, sizeof(data));
-    start = g_get_monotonic_time();
+    host_write(&p, data, sizeof(data));
+    used = 0;
     while ((used += settle_and_reclaim(&p, IVQ)) < LONGEST) {
         g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
     }
@@ -346,23 +370,6 @@ static void test_long(void *obj, void *arg, QGuestAllocator *alloc)
     packed_cleanup(&p);
 }
 
-/* Fill the output queue; returns how many of its buffers come back at once */
-static unsigned int flood(Packed *p, uint32_t len)
-{
-    Ring *ring = &p->rings[OVQ];
-    unsigned int used = 0, now;
-
-    do {
-        while (ring->posted - used < ring->vq->size) {
-            post(p, OVQ, len, 0);
-        }
-        kick(p, OVQ);
-        now = settle_and_reclaim(p, OVQ);
-        used += now;
-    } while (now);
-    return used;
-}
-
 /*
  * The device takes the next buffers, in pieces and all around the ring.
  * Returns: how many bytes the host has read, if there is a host.
@@ -380,9 +387,7 @@ static unsigned int expect_taken(Packed *p, uint8_t byte)
         }
         kick(p, OVQ);
         g_assert_cmpuint(settle_and_reclaim(p, OVQ), ==, n);
-        while (p->end->in >= 0 && vser_end_read(p->end, 4096, data)) {
-            continue;
-        }
+        host_reads(p, data);
     }
     for (n = 0; n < data->len; n++) {
         g_assert_cmphex(data->data[n], ==, byte);
@@ -390,48 +395,16 @@ static unsigned int expect_taken(Packed *p, uint8_t byte)
     return n;
 }
 
-/* A port whose host does not read. Returns: the size of its output queue */
-static unsigned int flooded_up(Packed *p, void *obj, QGuestAllocator *alloc)
+/* A host goes, what the guest writes is dropped, and the host comes again */
+static void test_absent(void *obj, void *arg, QGuestAllocator *alloc)
 {
-    packed_up(p, obj, alloc, "virtserialport", 0);
-    flood(p, 4096);
-    return p->rings[OVQ].vq->size;
-}
-
-/* A host that does not read goes, and its waiting bytes are dropped */
-static void test_gone(void *obj, void *arg, QGuestAllocator *alloc)
-{
-    unsigned int size;
     Packed p;
 
-    size = flooded_up(&p, obj, alloc);
-    vser_end_disconnect(p.end);
-    g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, size);
+    packed_up(&p, obj, alloc, "virtserialport", 0);
+    vser_host_disconnect(p.host);
     expect_taken(&p, 'a');
-    vser_end_connect(p.end);
-    g_assert_cmpuint(expect_taken(&p, 'b'), >=, 3 * size);
-    packed_cleanup(&p);
-}
-
-/* The same with a port that goes, and another port in its place */
-static void test_replug(void *obj, void *arg, QGuestAllocator *alloc)
-{
-    unsigned int size;
-    Packed p;
-
-    size = flooded_up(&p, obj, alloc);
-    qtest_qmp_device_del(p.qts, "port1");
-    g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, size);
-    vser_end_disconnect(p.end);
-    expect_taken(&p, 'a');
-
-    qtest_qmp_device_add(p.qts, "virtserialport", "port1",
-                         "{ 'bus': 'vser0.0', 'nr': %u, 'chardev': 'end' }",
-                         ID);
-    vser_end_connect(p.end);
-    send_control(&p, ID, VIRTIO_CONSOLE_PORT_READY);
-    send_control(&p, ID, VIRTIO_CONSOLE_PORT_OPEN);
-    g_assert_cmpuint(expect_taken(&p, 'b'), >=, 3 * size);
+    vser_host_connect(p.host);
+    g_assert_cmpuint(expect_taken(&p, 'b'), >=, 3 * p.rings[OVQ].vq->size);
     packed_cleanup(&p);
 }
 
@@ -447,7 +420,7 @@ static void test_chain(void *obj, void *arg, QGuestAllocator *alloc)
     Packed p;
 
     packed_up(&p, obj, alloc, "virtserialport", 0);
-    vser_end_disconnect(p.end);
+    vser_host_disconnect(p.host);
     /* The device must not see a part of it */
     qtest_qmp_assert_success(p.qts, "{ 'execute': 'stop' }");
     post(&p, OVQ, 1, VRING_DESC_F_NEXT);
@@ -470,23 +443,6 @@ static void test_chain(void *obj, void *arg, QGuestAllocator *alloc)
     packed_cleanup(&p);
 }
 
-/* All of the ring is in use at a time, and that again and again */
-static void test_whole(void *obj, void *arg, QGuestAllocator *alloc)
-{
-    unsigned int i, j;
-    Packed p;
-
-    packed_up(&p, obj, alloc, "virtserialport", SHORT);
-    for (i = 0; i < 5; i++) {
-        for (j = 0; j < SHORT; j++) {
-            post(&p, OVQ, 1, 0);
-        }
-        kick(&p, OVQ);
-        g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, SHORT);
-    }
-    packed_cleanup(&p);
-}
-
 /*
  * A chain that no driver can have popped: the device does not follow it to the
  * end of its table
@@ -503,7 +459,7 @@ static void test_long_table(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_memset(p.qts, addr, 0, size);
     post_at(&p, IVQ, addr, size, VRING_DESC_F_INDIRECT);
     kick(&p, IVQ);
-    vser_end_write(p.end, (const uint8_t *)"x", 1);
+    host_write(&p, "x", 1);
     while (!(p.vdev->bus->get_status(p.vdev) & VIRTIO_CONFIG_S_NEEDS_RESET)) {
         g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
     }
@@ -589,9 +545,9 @@ static void test_console(void *obj, void *arg, QGuestAllocator *alloc)
 
     packed_up(&p, obj, alloc, "virtconsole", 0);
     expect_taken(&p, 'a');
-    vser_end_disconnect(p.end);
+    vser_host_disconnect(p.host);
     expect_taken(&p, 'b');
-    vser_end_connect(p.end);
+    vser_host_connect(p.host);
     g_assert_cmpuint(expect_taken(&p, 'c'), >, 0);
     packed_cleanup(&p);
 }
@@ -610,7 +566,7 @@ static void test_to_guest(void *obj, void *arg, QGuestAllocator *alloc)
         unsigned int used = 0;
 
         n = 1 + i % 5;
-        vser_end_write(p.end, bytes, n);
+        host_write(&p, bytes, n);
         while (used < n) {
             start = g_get_monotonic_time();
             post(&p, IVQ, 1, VRING_DESC_F_WRITE);
@@ -623,6 +579,229 @@ static void test_to_guest(void *obj, void *arg, QGuestAllocator *alloc)
         }
     }
     packed_cleanup(&p);
+}
+
+/* Fill the output queue; returns how many of its buffers come back at once */
+static unsigned int flood(Packed *p, uint32_t len)
+{
+    Ring *ring = &p->rings[OVQ];
+    unsigned int used = 0, now;
+
+    do {
+        while (ring->posted - used < ring->vq->size) {
+            post(p, OVQ, len, 0);
+        }
+        kick(p, OVQ);
+        now = settle_and_reclaim(p, OVQ);
+        used += now;
+    } while (now);
+    return used;
+}
+
+/* A port whose host does not read. Returns: the size of its output queue */
+static unsigned int flooded_up(Packed *p, void *obj, QGuestAllocator *alloc)
+{
+    packed_up(p, obj, alloc, "virtserialport", 0);
+    flood(p, 4096);
+    return p->rings[OVQ].vq->size;
+}
+
+/* A host that does not read goes, and its waiting bytes are dropped */
+static void test_gone(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    unsigned int size;
+    Packed p;
+
+    size = flooded_up(&p, obj, alloc);
+    vser_host_disconnect(p.host);
+    g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, size);
+    expect_taken(&p, 'a');
+    vser_host_connect(p.host);
+    g_assert_cmpuint(expect_taken(&p, 'b'), >=, 3 * size);
+    packed_cleanup(&p);
+}
+
+/* The same with a port that goes, and another port in its place */
+static void test_replug(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    unsigned int size;
+    Packed p;
+
+    size = flooded_up(&p, obj, alloc);
+    qtest_qmp_device_del(p.qts, "port1");
+    g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, size);
+    vser_host_disconnect(p.host);
+    expect_taken(&p, 'a');
+
+    qtest_qmp_device_add(p.qts, "virtserialport", "port1",
+                         "{ 'bus': 'vser0.0', 'nr': %u, 'chardev': 'host' }",
+                         ID);
+    vser_host_connect(p.host);
+    send_control(&p, ID, VIRTIO_CONSOLE_PORT_READY);
+    send_control(&p, ID, VIRTIO_CONSOLE_PORT_OPEN);
+    g_assert_cmpuint(expect_taken(&p, 'b'), >=, 3 * size);
+    packed_cleanup(&p);
+}
+
+/* All of the ring is in use at a time, and that again and again */
+static void test_whole(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    unsigned int i, j;
+    Packed p;
+
+    packed_up(&p, obj, alloc, "virtserialport", SHORT);
+    for (i = 0; i < 5; i++) {
+        for (j = 0; j < SHORT; j++) {
+            post(&p, OVQ, 1, 0);
+        }
+        kick(&p, OVQ);
+        g_assert_cmpuint(settle_and_reclaim(&p, OVQ), ==, SHORT);
+    }
+    packed_cleanup(&p);
+}
+
+/*
+ * Other devices, for what virtio-serial does not do
+ */
+
+/* A device with these features and one queue. @size is as for ring_init() */
+static void other_up(Packed *p, QVirtioDevice *vdev, QGuestAllocator *alloc,
+                     uint64_t features, unsigned int size)
+{
+    qos_invalidate_command_line();
+    watch();
+    *p = (Packed) {
+        .qts = global_qtest,
+        .vdev = vdev,
+        .alloc = alloc,
+    };
+    features |= 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_F_RING_PACKED;
+    qvirtio_start_device(vdev);
+    qvirtio_set_features(vdev, qvirtio_get_features(vdev) & features);
+    g_assert_cmphex(vdev->features, ==, features);
+    ring_init(p, 0, size);
+    qvirtio_set_driver_ok(vdev);
+}
+
+static void other_cleanup(Packed *p)
+{
+    guest_free(p->alloc, p->rings[0].data);
+    qvirtqueue_cleanup(p->vdev->bus, p->rings[0].vq, p->alloc);
+    alarm(0);
+}
+
+/* Wait until the device has used the buffer at @index, in the first round */
+static void expect_used(Packed *p, unsigned int index)
+{
+    const uint16_t mask = 1 << VRING_PACKED_DESC_F_AVAIL |
+                          1 << VRING_PACKED_DESC_F_USED;
+    gint64 start = g_get_monotonic_time();
+    struct vring_packed_desc desc;
+
+    do {
+        g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
+        qtest_memread(p->qts, p->rings[0].vq->desc + index * sizeof(desc),
+                      &desc, sizeof(desc));
+    } while ((le16_to_cpu(desc.flags) & mask) != mask);
+}
+
+static void *add_disk(GString *cmd_line, void *arg)
+{
+    g_string_append(cmd_line, " -drive if=none,id=drive0,format=raw,"
+                    "file=null-co://,file.read-zeroes=on ");
+    return arg;
+}
+
+/* virtio-blk takes all of a ring before the first request is done */
+static void test_in_use(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    const struct virtio_blk_outhdr flush = {
+        .type = cpu_to_le32(VIRTIO_BLK_T_FLUSH),
+    };
+    QVirtioBlk *blk = obj;
+    unsigned int i;
+    uint64_t data;
+    Packed p;
+
+    other_up(&p, blk->vdev, alloc, 1ull << VIRTIO_F_IN_ORDER, SHORT);
+    data = p.rings[0].data;
+    qtest_memwrite(p.qts, data, &flush, sizeof(flush));
+    for (i = 0; i < SHORT; i += 2) {
+        post_at(&p, 0, data, sizeof(flush), VRING_DESC_F_NEXT);
+        post_at(&p, 0, data + sizeof(flush), 1, VRING_DESC_F_WRITE);
+    }
+    kick(&p, 0);
+    for (i = 0; i < SHORT; i += 2) {
+        expect_used(&p, i);
+    }
+    other_cleanup(&p);
+}
+
+/* Of a segment; virtio-net writes a header before the packet */
+#define SEGMENT     256
+#define HEADER      12
+
+static void close_sockets(void *sockets)
+{
+    close(((int *)sockets)[0]);
+    close(((int *)sockets)[1]);
+    g_free(sockets);
+}
+
+static void *add_network(GString *cmd_line, void *arg)
+{
+    int *sockets = g_new(int, 2);
+
+    g_assert_cmpint(socketpair(PF_UNIX, SOCK_STREAM, 0, sockets), ==, 0);
+    g_test_queue_destroy(close_sockets, sockets);
+    g_string_append_printf(cmd_line, " -netdev socket,fd=%d,id=hs0 ",
+                           sockets[1]);
+    return sockets;
+}
+
+static void send_packet(int fd, uint8_t byte, uint32_t len)
+{
+    g_autofree uint8_t *packet = g_malloc(sizeof(len) + len);
+
+    stl_be_p(packet, len);
+    memset(packet + sizeof(len), byte, len);
+    g_assert_cmpint(write(fd, packet, sizeof(len) + len), ==,
+                    sizeof(len) + len);
+}
+
+/* The device has written this packet to the memory of descriptor @index */
+static void expect_packet(Packed *p, unsigned int index, uint8_t byte)
+{
+    expect_used(p, index);
+    g_assert_cmphex(qtest_readb(p->qts, p->rings[0].data + index * SEGMENT +
+                                HEADER), ==, byte);
+}
+
+/*
+ * virtio-net puts back a buffer that is too small for a packet, if it can't
+ * merge buffers; the packet is dropped
+ */
+static void test_put_back(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    QVirtioNet *net = obj;
+    const int *sockets = arg;
+    unsigned int i;
+    Packed p;
+
+    other_up(&p, net->vdev, alloc, 0, 0);
+    /* Two buffers of two segments */
+    for (i = 0; i < 4; i++) {
+        post_at(&p, 0, p.rings[0].data + i * SEGMENT, SEGMENT,
+                VRING_DESC_F_WRITE | (i % 2 ? 0 : VRING_DESC_F_NEXT));
+    }
+    kick(&p, 0);
+
+    send_packet(sockets[0], 'a', 4 * SEGMENT);
+    send_packet(sockets[0], 'b', SEGMENT / 2);
+    expect_packet(&p, 0, 'b');
+    send_packet(sockets[0], 'c', SEGMENT / 2);
+    expect_packet(&p, 2, 'c');
+    other_cleanup(&p);
 }
 
 #define PACKED      "packed=on"
@@ -638,16 +817,19 @@ static const VSerCase cases[] = {
     { "empty-table/ivq", test_empty_table, GUINT_TO_POINTER(IVQ), PACKED },
     { "long/any-order", test_long, NULL, PACKED },
     { "long/in-order", test_long, NULL, IN_ORDER },
-    { "whole/any-order", test_whole, NULL, PACKED },
-    { "whole/in-order", test_whole, NULL, IN_ORDER },
     { "long-table", test_long_table, NULL, PACKED },
     { "migrate", test_migrate, NULL, PACKED },
+    { "whole/any-order", test_whole, NULL, PACKED },
+    { "whole/in-order", test_whole, NULL, IN_ORDER },
     { "gone/event-idx", test_gone, NULL, PACKED },
     { "gone/no-event-idx", test_gone, NULL, NO_EVENT },
     { "gone/in-order", test_gone, NULL, IN_ORDER },
     { "replug/event-idx", test_replug, NULL, PACKED },
     { "replug/no-event-idx", test_replug, NULL, NO_EVENT },
     { "replug/in-order", test_replug, NULL, IN_ORDER },
+    { "absent/event-idx", test_absent, NULL, PACKED },
+    { "absent/no-event-idx", test_absent, NULL, NO_EVENT },
+    { "absent/in-order", test_absent, NULL, IN_ORDER },
     { "chain/any-order", test_chain, NULL, PACKED },
     { "chain/in-order", test_chain, NULL, IN_ORDER },
     { "console/event-idx", test_console, NULL, PACKED },
@@ -656,12 +838,27 @@ static const VSerCase cases[] = {
     { "to-guest/no-event-idx", test_to_guest, NULL, NO_EVENT },
 };
 
+static void add_other(const char *name, const char *device, QOSTestFunc run,
+                      QOSBeforeTest before, const char *properties)
+{
+    QOSGraphTestOptions opts = {
+        .before = before,
+        .edge.extra_device_opts = properties,
+    };
+
+    qos_add_test(name, device, run, &opts);
+}
+
 static void register_virtio_serial_packed_test(void)
 {
     /* Only virtio-pci can be told the length of a queue */
-    if (g_str_equal(qtest_get_arch(), "x86_64")) {
-        vser_add_cases("packed", cases, ARRAY_SIZE(cases));
+    if (!g_str_equal(qtest_get_arch(), "x86_64")) {
+        return;
     }
+    vser_add_cases("packed", cases, ARRAY_SIZE(cases));
+    add_other("packed/in-use", "virtio-blk", test_in_use, add_disk, IN_ORDER);
+    add_other("packed/put-back", "virtio-net", test_put_back, add_network,
+              PACKED ",mrg_rxbuf=off");
 }
 
 libqos_init(register_virtio_serial_packed_test);

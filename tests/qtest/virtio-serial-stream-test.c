@@ -41,9 +41,6 @@
 /* Size of a chardev that keeps the last bytes only */
 #define RINGBUF             (32 * 1024)
 
-/* The longest queue, and the most segments of a buffer, that virtio allows */
-#define LONGEST_QUEUE       1024
-
 /* More segments than one system call is given, and than a chain may have */
 #define SEGMENTS_MAX        600
 
@@ -1534,97 +1531,6 @@ static void test_migrate_not_begun(void *obj, void *arg, QGuestAllocator *alloc)
     qtest_quit(to);
 }
 
-/* A stream says that the source was at a place that the buffer does not have */
-static void test_migrate_forged(void *obj, void *arg, QGuestAllocator *alloc)
-{
-    static const struct {
-        uint32_t segment;
-        uint64_t offset;
-    } forged[] = {
-        { 1, 0 },
-        { UINT32_MAX, 0 },
-        { 0, SIZE_MAX_BUFFER + 1 },
-        { 0, UINT64_MAX },
-    };
-    g_autofree char *path = vser_temp_file(), *stream = NULL;
-    g_autofree char *uri = g_strconcat("file:", path, NULL);
-    g_auto(Link) l = { 0 };
-    Sending *sending;
-    gsize size;
-    int i;
-
-    link_up(&l, obj, alloc, LARGEST, vser_pair);
-    throttle(&l);
-    vser_migrate_out(l.drv->qts, uri);
-    g_assert_true(vser_migration_succeeded(l.drv->qts));
-
-    g_assert_true(g_file_get_contents(path, &stream, &size, NULL));
-    g_unlink(path);
-    sending = find_sending(stream, size);
-    g_assert_true(vser_stream_is_taken(stream, size, ID, NULL));
-    for (i = 0; i < ARRAY_SIZE(forged); i++) {
-        sending->segment = cpu_to_be32(forged[i].segment);
-        sending->offset = cpu_to_be64(forged[i].offset);
-        g_assert_false(vser_stream_is_taken(stream, size, ID,
-                                            "port 1: its buffer has no"));
-    }
-}
-
-/* A stream says that a queue is longer than a driver can make one */
-static void test_migrate_forged_size(void *obj, void *arg,
-                                     QGuestAllocator *alloc)
-{
-    g_autofree char *path = vser_temp_file(), *stream = NULL;
-    g_autofree char *uri = g_strconcat("file:", path, NULL);
-    g_auto(Link) l = { 0 };
-    char *queue;
-    gsize size;
-
-    link_up(&l, obj, alloc, ANY_SHAPE, vser_pair);
-    vser_migrate_out(l.drv->qts, uri);
-    g_assert_true(vser_migration_succeeded(l.drv->qts));
-
-    g_assert_true(g_file_get_contents(path, &stream, &size, NULL));
-    g_unlink(path);
-    queue = vser_stream_find_queue(stream, size, ovq(&l)->vq);
-    stl_be_p(queue, LONGEST_QUEUE + 1);
-    g_assert_false(vser_stream_is_taken(stream, size, ID,
-                                        "size 0x401 is 0 or is more"));
-}
-
-/*
- * A chain that no driver can have popped, in a table that is as long as it
- * likes and leads in a circle: the device does not follow it to its end
- */
-static void test_long_table(void *obj, void *arg, QGuestAllocator *alloc)
-{
-    const size_t size = 8 * LONGEST_QUEUE * sizeof(struct vring_desc);
-    g_autofree struct vring_desc *table = g_malloc0(size);
-    struct vring_desc desc = {
-        .len = cpu_to_le32(size),
-        .flags = cpu_to_le16(VRING_DESC_F_INDIRECT),
-    };
-    uint16_t field = 0;
-    g_auto(Link) l = { 0 };
-    QVirtQueue *vq;
-
-    link_up(&l, obj, alloc, LONG_CHAINS, vser_unix);
-    vq = ivq(&l)->vq;
-    desc.addr = cpu_to_le64(guest_alloc(alloc, size));
-    table[0].flags = cpu_to_le16(VRING_DESC_F_NEXT);
-    qtest_memwrite(l.drv->qts, le64_to_cpu(desc.addr), table, size);
-    qtest_memwrite(l.drv->qts, vq->desc, &desc, sizeof(desc));
-    qtest_memwrite(l.drv->qts, vq->avail + offsetof(struct vring_avail, ring) +
-                   ivq(&l)->avail_idx % vq->size * sizeof(field),
-                   &field, sizeof(field));
-    field = cpu_to_le16(ivq(&l)->avail_idx + 1);
-    qtest_memwrite(l.drv->qts, vq->avail + offsetof(struct vring_avail, idx),
-                   &field, sizeof(field));
-    l.drv->vdev->bus->virtqueue_kick(l.drv->vdev, vq);
-    vser_end_write(l.end, (const uint8_t *)"x", 1);
-    qvser_wait_broken(l.drv);
-}
-
 /* Have @qts do a job, with @args beside its id, until it is done */
 static void run_job(QTestState *qts, const char *command, QDict *args)
 {
@@ -2276,8 +2182,6 @@ static const VSerCase cases[] = {
     { "migrate/busy", test_migrate, (void *)&busy, .legacy = true },
     { "migrate/throttled", test_migrate, (void *)&throttled },
     { "migrate/not-begun", test_migrate_not_begun },
-    { "migrate/forged", test_migrate_forged },
-    { "migrate/forged-size", test_migrate_forged_size, .arch = "x86_64" },
     { "migrate/host-comes-later", test_migrate, (void *)&host_comes_later },
     { "migrate/twice", test_migrate_twice },
     { "migrate/gone", test_migrate_gone },
@@ -2305,7 +2209,6 @@ static const VSerCase cases[] = {
     { "costly/stalled-console", test_costly, (void *)&stalled_console,
       .properties = "event_idx=off" },
     { "costly/to-guest", test_costly_to_guest },
-    { "long-table", test_long_table, .arch = "x86_64" },
     { "console", test_console },
     { "port-log/close", test_port_log, (void *)go_by_closing },
     { "port-log/reset", test_port_log, (void *)go_by_reset },

@@ -305,6 +305,14 @@ void vser_host_free(VSerHost *host)
     qtest_qmp_assert_success(global_qtest,
                              "{ 'execute': 'chardev-remove', 'arguments': {"
                              " 'id': 'host' } }");
+    vser_host_forget(host);
+}
+
+void vser_host_forget(VSerHost *host)
+{
+    if (host->fd >= 0) {
+        close(host->fd);
+    }
     g_unlink(host->path);
     g_rmdir(host->dir);
     g_free(host->path);
@@ -480,23 +488,6 @@ bool vser_stream_is_taken(const char *stream, size_t size, uint32_t id,
     return taken;
 }
 
-char *vser_stream_find_queue(char *stream, size_t size, const QVirtQueue *vq)
-{
-    const struct {
-        uint32_t num;
-        uint64_t desc;
-    } QEMU_PACKED queue = { cpu_to_be32(vq->size), cpu_to_be64(vq->desc) };
-    char *p;
-
-    /* The guest's memory comes before devices */
-    for (p = stream + size - sizeof(queue); p > stream; p--) {
-        if (!memcmp(p, &queue, sizeof(queue))) {
-            return p;
-        }
-    }
-    g_assert_not_reached();
-}
-
 /*
  * Registration
  */
@@ -532,5 +523,21 @@ void vser_add_cases(const char *group, const VSerCase *cases, size_t count)
         if (cases[i].legacy) {
             add_case(group, &cases[i], true);
         }
+    }
+}
+
+void vser_add_kind_cases(const char *group, const VSerKind *kind,
+                         const VSerCase *cases, size_t count)
+{
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        g_auto(GStrv) parts = g_strsplit(cases[i].ports ?: "", "$", -1);
+        g_autofree char *ports = g_strjoinv(kind->option, parts);
+        VSerCase c = cases[i];
+
+        c.arg = (void *)kind;
+        c.ports = ports;
+        vser_add_cases(group, &c, 1);
     }
 }

@@ -129,6 +129,9 @@ typedef struct VSerHost {
 VSerHost *vser_host_new(void);
 void vser_host_free(VSerHost *host);
 
+/* The same, and QEMU keeps the chardev, which a port may still have */
+void vser_host_forget(VSerHost *host);
+
 /* Connect and disconnect, and wait until QEMU has noticed */
 void vser_host_connect(VSerHost *host);
 void vser_host_disconnect(VSerHost *host);
@@ -180,12 +183,6 @@ void vser_expect_refused(QVSerDriver *drv, QTestState *to, const char *log,
 bool vser_stream_is_taken(const char *stream, size_t size, uint32_t id,
                           const char *why);
 
-/*
- * Returns: where @stream, of a PCI device, has @vq: 32 bits of its size, then
- * 64 bits of its address, in big-endian order
- */
-char *vser_stream_find_queue(char *stream, size_t size, const QVirtQueue *vq);
-
 /* Returns: how often the file @log has @words */
 unsigned int vser_count_words(const char *log, const char *words);
 
@@ -227,5 +224,12 @@ typedef struct VSerCase {
  * legacy/..."
  */
 void vser_add_cases(const char *group, const VSerCase *cases, size_t count);
+
+/*
+ * The same for ports of @kind, the argument of each case. In the cases' ports,
+ * "$" stands for kind->option.
+ */
+void vser_add_kind_cases(const char *group, const VSerKind *kind,
+                         const VSerCase *cases, size_t count);
 
 #endif /* TESTS_VIRTIO_SERIAL_UTILS_H */

@@ -32,6 +32,9 @@
 /* Two of each port, and two for control; there are 31 ports */
 #define NR_QUEUES           64
 
+/* The longest queue that virtio allows */
+#define LONGEST_QUEUE       1024
+
 /* VirtQueueElementOld in QEMU's hw/virtio/virtio.c, as far as it matters */
 typedef struct Element {
     unsigned int index, out_num, in_num;
@@ -222,27 +225,98 @@ static void test_long_config(void *obj, void *arg, QGuestAllocator *alloc)
     qos_invalidate_command_line();
 }
 
-static void test_long_buffer(void *obj, void *arg, QGuestAllocator *alloc)
+/* A stream with the buffer that waits, which is at @element */
+static char *save_element(Waiting *w, QVirtioSerial *serial,
+                          QGuestAllocator *alloc, const char *path,
+                          gsize *size, char **element)
 {
-    g_autofree char *path = NULL, *stream = NULL;
-    gsize size, i;
-    Element element;
-    Waiting w;
+    char *stream = save(w, serial, alloc, path, size);
+    Element found;
+    gsize i;
 
-    path = g_strconcat(dir, "/stream", NULL);
-    stream = save(&w, obj, alloc, path, &size);
-    for (i = size - sizeof(element); i > 0; i--) {
-        memcpy(&element, stream + i, sizeof(element));
-        if (element.index == w.head && element.out_num == 1 &&
-            element.in_num == 0 && element.out_addr[0] == w.buffer) {
+    for (i = *size - sizeof(found); i > 0; i--) {
+        memcpy(&found, stream + i, sizeof(found));
+        if (found.index == w->head && found.out_num == 1 &&
+            found.in_num == 0 && found.out_addr[0] == w->buffer) {
             break;
         }
     }
     g_assert_cmpuint(i, >, 0);
+    *element = stream + i;
+    return stream;
+}
+
+static void test_long_buffer(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autofree char *path = NULL, *stream = NULL;
+    Element element;
+    char *place;
+    gsize size;
+    Waiting w;
+
+    path = g_strconcat(dir, "/stream", NULL);
+    stream = save_element(&w, obj, alloc, path, &size, &place);
+    memcpy(&element, place, sizeof(element));
     element.out_num = ARRAY_SIZE(element.out_addr) + 1;
-    memcpy(stream + i, &element, sizeof(element));
+    memcpy(place, &element, sizeof(element));
     expect_refused(stream, size, path,
                    "a buffer in the stream has 1025 and 0 segments");
+    g_unlink(path);
+    cleanup(&w, alloc);
+    qos_invalidate_command_line();
+}
+
+/* The source was at a place that the buffer does not have */
+static void test_bad_place(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    static const struct {
+        uint32_t segment;
+        uint64_t offset;
+    } bad[] = {
+        { 1, 0 },
+        { UINT32_MAX, 0 },
+        { 0, SIZE + 1 },
+        { 0, UINT64_MAX },
+    };
+    g_autofree char *path = NULL, *stream = NULL;
+    char *element;
+    gsize size;
+    Waiting w;
+    int i;
+
+    path = g_strconcat(dir, "/stream", NULL);
+    stream = save_element(&w, obj, alloc, path, &size, &element);
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        stl_be_p(element - 12, bad[i].segment);
+        stq_be_p(element - 8, bad[i].offset);
+        expect_refused(stream, size, path, "port 1: its buffer has no byte");
+    }
+    g_unlink(path);
+    cleanup(&w, alloc);
+    qos_invalidate_command_line();
+}
+
+/* A queue is longer than a driver can make one, or has no length */
+static void test_bad_queue(void *obj, void *arg, QGuestAllocator *alloc)
+{
+    g_autofree char *path = NULL, *stream = NULL;
+    gsize size, i;
+    Waiting w;
+
+    path = g_strconcat(dir, "/stream", NULL);
+    stream = save(&w, obj, alloc, path, &size);
+    /* Its size and its address; memory comes before */
+    for (i = size - 12; i > 0; i--) {
+        if (ldl_be_p(stream + i) == w.port->size &&
+            ldq_be_p(stream + i + 4) == w.port->desc) {
+            break;
+        }
+    }
+    g_assert_cmpuint(i, >, 0);
+    stl_be_p(stream + i, LONGEST_QUEUE + 1);
+    expect_refused(stream, size, path, "size 0x401 is 0 or is more than 0x400");
+    stl_be_p(stream + i, 0);
+    expect_refused(stream, size, path, "size 0x0 is 0 or is more than 0x400");
     g_unlink(path);
     cleanup(&w, alloc);
     qos_invalidate_command_line();
@@ -257,6 +331,12 @@ static void register_virtio_serial_waiting_test(void)
                  &opts);
     qos_add_test("waiting/long-buffer", "virtio-serial", test_long_buffer,
                  &opts);
+    qos_add_test("waiting/bad-place", "virtio-serial", test_bad_place, &opts);
+    /* The stream of virtio-mmio has more than the address of a queue */
+    if (g_str_equal(qtest_get_arch(), "x86_64")) {
+        qos_add_test("waiting/bad-queue", "virtio-serial", test_bad_queue,
+                     &opts);
+    }
 }
 
 libqos_init(register_virtio_serial_waiting_test);

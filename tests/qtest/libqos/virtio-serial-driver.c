@@ -343,9 +343,9 @@ void qvser_give_back(QVSerDriver *drv)
     }
 }
 
-void qvser_send(QVSerDriver *drv, uint32_t id, uint16_t event, uint16_t value)
+void qvser_send_only(QVSerDriver *drv, uint32_t id, uint16_t event,
+                     uint16_t value)
 {
-    gint64 start = g_get_monotonic_time();
     struct virtio_console_control msg;
 
     store32(drv, &msg.id, id);
@@ -353,6 +353,13 @@ void qvser_send(QVSerDriver *drv, uint32_t id, uint16_t event, uint16_t value)
     store16(drv, &msg.value, value);
     qtest_memwrite(drv->qts, drv->out, &msg, sizeof(msg));
     qvirtqueue_kick(drv->qts, drv->vdev, drv->c_ovq, 0);
+}
+
+void qvser_send(QVSerDriver *drv, uint32_t id, uint16_t event, uint16_t value)
+{
+    gint64 start = g_get_monotonic_time();
+
+    qvser_send_only(drv, id, event, value);
     while (!qvirtqueue_get_buf(drv->qts, drv->c_ovq, NULL, NULL)) {
         g_assert_cmpint(g_get_monotonic_time() - start, <, QVSER_TIMEOUT_US);
     }

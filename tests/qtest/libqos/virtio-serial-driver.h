@@ -175,6 +175,10 @@ void qvser_give_back(QVSerDriver *drv);
  */
 void qvser_send(QVSerDriver *drv, uint32_t id, uint16_t event, uint16_t value);
 
+/* The same, and do not wait: the device may break instead of taking it */
+void qvser_send_only(QVSerDriver *drv, uint32_t id, uint16_t event,
+                     uint16_t value);
+
 /**
  * qvser_poll:
  * @drv: a started driver
