@@ -146,6 +146,13 @@ def without_calls(text, absent):
                                 code.index(';', found.end()) + 1)
 
 
+def text_up_to(text, last):
+    """The file up to the function `last`, which does not compile by itself, or None"""
+    items = items_of(text)
+    place = next((i for i, item in enumerate(items) if item.function == last), None)
+    return None if place is None else ''.join(item.text for item in items[:place + 1])
+
+
 def first_part(text, last):
     """The file with the functions up to `last`, or None if it has no such function"""
     items = items_of(text)

@@ -18,6 +18,7 @@ patchset.py write-for-all VERSION TREE OLD
 patchset.py maintainers TREE         have QEMU's MAINTAINERS there have our entries, as far
                                      as it has the files
 patchset.py part FILE FUNCTION       FILE as it is before what follows FUNCTION comes
+patchset.py up-to FILE FUNCTION      FILE up to the end of FUNCTION, which does not compile
 patchset.py check                    is all of patches/ consistent? With QEMU_GIT, are the
                                      commits of Fixes: there?
 """
@@ -606,9 +607,9 @@ def number_after(last, known):
 # ----------------------------------------------------------------------
 # Mails of tests
 
-def part(path, function):
+def part(path, function, cut=cparts.first_part):
     """The file, cut behind that function"""
-    text = cparts.first_part(pathlib.Path(path).read_text(), function)
+    text = cut(pathlib.Path(path).read_text(), function)
     if text is None:
         raise Stale(f"{path} has no function '{function}' to be cut behind")
     return text
@@ -762,6 +763,8 @@ def main():
                 write_maintainers(tree)
             case ['part', path, function]:
                 sys.stdout.write(part(path, function))
+            case ['up-to', path, function]:
+                sys.stdout.write(part(path, function, cparts.text_up_to))
             case ['check']:
                 sys.exit(check())
             case _:
