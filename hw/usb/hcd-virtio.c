@@ -410,7 +410,8 @@ static void virtio_usb_packet_done(VirtIOUSBRequest *req)
  * What the packet of @req moves: the driver's descriptors behind the result or
  * the header, of @header bytes, which are the first bytes of @sg. They are the
  * packet's as they are, if a descriptor ends where the data begins and the data
- * where the descriptors end: so do Linux' requests.
+ * where the descriptors end, or if one descriptor has both: so do Linux'
+ * requests.
  */
 static void virtio_usb_packet_data(VirtIOUSBRequest *req, struct iovec *sg,
                                    unsigned int num, size_t header)
@@ -421,6 +422,8 @@ static void virtio_usb_packet_data(VirtIOUSBRequest *req, struct iovec *sg,
         qemu_iovec_init_external(iov, sg, 0);
     } else if (req->room == req->length && sg[0].iov_len == header) {
         qemu_iovec_init_external(iov, sg + 1, num - 1);
+    } else if (sg[0].iov_len >= header + req->length) {
+        qemu_iovec_init_buf(iov, sg[0].iov_base + header, req->length);
     } else {
         qemu_iovec_init(iov, num);
         qemu_iovec_concat_iov(iov, sg, num, header, req->length);
@@ -828,31 +831,29 @@ static bool virtio_usb_take_request(VirtIOUSB *s)
 static void virtio_usb_take_requests(VirtIOUSB *s)
 {
     VirtIODevice *vdev = virtio_usb_vdev(s);
-    bool packed = virtio_vdev_has_feature(vdev, VIRTIO_F_RING_PACKED);
-    bool quiet;
 
-    do {
-        quiet = false;
-        while (s->budget && virtio_usb_is_driven(s) &&
-               virtio_usb_take_request(s)) {
-            s->budget--;
-            if (virtio_queue_empty(s->request_vq)) {
-                break;
-            }
-            if (!quiet) {
-                /* Of most drivers, there is one request at a time */
-                quiet = true;
-                virtio_queue_set_notification(s->request_vq, 0);
-            }
-        }
-        if (quiet || packed) {
+    /* Of most drivers, there is one request at a time */
+    if (s->budget && virtio_usb_is_driven(s) && virtio_usb_take_request(s)) {
+        s->budget--;
+        if (virtio_vdev_has_feature(vdev, VIRTIO_F_RING_PACKED)) {
             virtio_queue_set_notification(s->request_vq, 1);
         } else {
             /* virtqueue_pop() has asked for the next notification */
             smp_mb();
         }
-    } while (s->budget && virtio_usb_is_driven(s) &&
-             !virtio_queue_empty(s->request_vq));
+    }
+    while (s->budget && virtio_usb_is_driven(s) &&
+           !virtio_queue_empty(s->request_vq)) {
+        virtio_queue_set_notification(s->request_vq, 0);
+        do {
+            if (!virtio_usb_take_request(s)) {
+                break;
+            }
+            s->budget--;
+        } while (s->budget && virtio_usb_is_driven(s) &&
+                 !virtio_queue_empty(s->request_vq));
+        virtio_queue_set_notification(s->request_vq, 1);
+    }
     if (!s->budget) {
         s->todo |= TODO_REQUEST;
     }

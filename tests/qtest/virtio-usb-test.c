@@ -37,7 +37,22 @@ typedef struct QVirtioUSBPCI {
     QVirtioUSB usb;
 } QVirtioUSBPCI;
 
+/* How a request is divided into descriptors: no framing is prescribed */
+typedef enum Framing {
+    APART,                      /* data beside the header or the result */
+    TOGETHER,                   /* data with the header or the result */
+    STRADDLING,                 /* a byte of the data with them, the rest beside */
+    SPARE,                      /* as TOGETHER, with room that is not used */
+    FRAMINGS,
+} Framing;
+
+#define SPARE_BYTES     8
+
+/* Features besides those that each driver of this format takes */
+static uint64_t more_features;
+
 typedef struct Driver {
+    Framing framing;
     QVirtioDevice *vdev;
     QGuestAllocator *alloc;
     QTestState *qts;
@@ -82,7 +97,8 @@ static void driver_start(Driver *d, QVirtioUSB *usb, QGuestAllocator *alloc)
     qvirtio_start_device(d->vdev);
     features = qvirtio_get_features(d->vdev);
     g_assert_true(features & (1ull << VIRTIO_USB_F_DRAFT0));
-    features &= (1ull << VIRTIO_USB_F_DRAFT0) | (1ull << VIRTIO_F_VERSION_1);
+    features &= (1ull << VIRTIO_USB_F_DRAFT0) | (1ull << VIRTIO_F_VERSION_1) |
+                more_features;
     qvirtio_set_features(d->vdev, features);
     for (i = 0; i < ARRAY_SIZE(d->vq); i++) {
         d->vq[i] = qvirtqueue_setup(d->vdev, alloc, i);
@@ -238,36 +254,62 @@ static void settle(Driver *d)
     }
 }
 
+/*
+ * Add the @len bytes at @addr, of which @first are the header or the result, to
+ * a chain. Returns its first descriptor here.
+ */
+static uint32_t add_framed(Driver *d, uint64_t addr, uint32_t first,
+                           uint32_t len, bool write, bool more)
+{
+    QVirtQueue *vq = d->vq[VIRTIO_USB_VQ_REQUEST];
+    uint32_t cuts[] = { first, first + 3 };
+    uint32_t head = UINT32_MAX, from = 0, index;
+    int i;
+
+    if (d->framing == TOGETHER || d->framing == SPARE) {
+        cuts[0] = cuts[1] = 0;
+    } else if (d->framing == STRADDLING) {
+        cuts[0] = cuts[1] = first + 1;
+    }
+    for (i = 0; i <= ARRAY_SIZE(cuts); i++) {
+        uint32_t to = i < ARRAY_SIZE(cuts) ? MIN(cuts[i], len) : len;
+
+        if (to > from) {
+            bool spare = to == len && len > first && d->framing == SPARE;
+
+            index = qvirtqueue_add(d->qts, vq, addr + from,
+                                   to - from + (spare ? SPARE_BYTES : 0), write,
+                                   more || to < len);
+            head = MIN(head, index);
+            from = to;
+        }
+    }
+    return head;
+}
+
 static void submit(Driver *d, Request *r)
 {
     QVirtQueue *vq = d->vq[VIRTIO_USB_VQ_REQUEST];
     uint32_t header = r->header_len ?: sizeof(r->header);
     uint32_t result = r->result_len ?: sizeof(struct virtio_usb_result);
     uint64_t addr = guest_alloc(d->alloc, sizeof(r->header) + r->out_len +
-                                sizeof(struct virtio_usb_result) + r->room);
+                                sizeof(struct virtio_usb_result) + r->room +
+                                2 * SPARE_BYTES);
 
     if (!r->header.tag) {
         r->header.tag = cpu_to_le64(++d->tag);
     }
-    r->result = addr + sizeof(r->header) + r->out_len;
+    r->result = addr + sizeof(r->header) + r->out_len + SPARE_BYTES;
     qtest_memwrite(d->qts, addr, &r->header, sizeof(r->header));
     if (r->out_len) {
         qtest_memwrite(d->qts, addr + sizeof(r->header), r->out, r->out_len);
     }
     qtest_memset(d->qts, r->result, 0xee,
                  sizeof(struct virtio_usb_result) + r->room);
-    /* No framing is prescribed: data with the header, and in two pieces */
-    r->head = qvirtqueue_add(d->qts, vq, addr, header + r->out_len, false,
-                             result != UINT32_MAX);
+    r->head = add_framed(d, addr, header, header + r->out_len, false,
+                         result != UINT32_MAX);
     if (result != UINT32_MAX) {
-        qvirtqueue_add(d->qts, vq, r->result, result, true, r->room > 0);
-    }
-    if (r->room > 3) {
-        qvirtqueue_add(d->qts, vq, r->result + result, 3, true, true);
-        qvirtqueue_add(d->qts, vq, r->result + result + 3, r->room - 3, true,
-                       false);
-    } else if (r->room) {
-        qvirtqueue_add(d->qts, vq, r->result + result, r->room, true, false);
+        add_framed(d, r->result, result, result + r->room, true, false);
     }
     d->used[r->head] = 0;
     qvirtqueue_kick(d->qts, d->vdev, vq, r->head);
@@ -1062,14 +1104,17 @@ static void test_storage(void *obj, void *data, QGuestAllocator *alloc)
         submit(&d, &r);
         assert_result(&d, &r, VIRTIO_USB_S_OK);
     }
-    for (i = 0; i < sizeof(out); i++) {
-        out[i] = i * 7 + i / 256;
+    for (d.framing = 0; d.framing < FRAMINGS; d.framing++) {
+        for (i = 0; i < sizeof(out); i++) {
+            out[i] = i * 7 + i / 256 + d.framing;
+        }
+        storage_rw(&d, false, out);
+        storage_rw(&d, true, in);
+        g_assert_cmpmem(in, sizeof(in), out, sizeof(out));
+        g_assert_cmpint(pread(fd, in, sizeof(in), 5 * 512), ==, sizeof(in));
+        g_assert_cmpmem(in, sizeof(in), out, sizeof(out));
     }
-    storage_rw(&d, false, out);
-    storage_rw(&d, true, in);
-    g_assert_cmpmem(in, sizeof(in), out, sizeof(out));
-    g_assert_cmpint(pread(fd, in, sizeof(in), 5 * 512), ==, sizeof(in));
-    g_assert_cmpmem(in, sizeof(in), out, sizeof(out));
+    d.framing = APART;
 
     /* A wrong CBW is a STALL, and the endpoint stops with it */
     r = data_request(1, 2, VIRTIO_USB_TYPE_BULK, 2, out, 30);
@@ -1087,6 +1132,80 @@ static void test_storage(void *obj, void *data, QGuestAllocator *alloc)
     unlink(path);
 }
 
+/* Lengths of the OUT packets of endpoint @ep, of which QEMU kept a record */
+static GArray *out_packets(const char *pcap, uint8_t ep)
+{
+    GArray *lengths = g_array_new(false, false, sizeof(uint32_t));
+    g_autofree char *bytes = NULL;
+    gsize size, at;
+
+    g_assert_true(g_file_get_contents(pcap, &bytes, &size, NULL));
+    /* Behind the file's header: a record's, and that of Linux' usbmon */
+    for (at = 24; at + 16 + 64 <= size; ) {
+        const char *record = bytes + at + 16;
+        uint32_t captured, length;
+
+        memcpy(&captured, bytes + at + 8, sizeof(captured));
+        memcpy(&length, record + 32, sizeof(length));
+        if (record[8] == 'S' && (uint8_t)record[10] == ep) {
+            g_array_append_val(lengths, length);
+        }
+        at += 16 + captured;
+    }
+    return lengths;
+}
+
+/* The data end with an empty packet, if they fill their last packet */
+static void test_zero_packet(void *obj, void *data, QGuestAllocator *alloc)
+{
+    static const uint32_t packets[] = { 64, 0, 64, 63, 128, 0 };
+    g_autofree char *path = NULL;
+    uint8_t out[128] = { 0 };
+    Result *result;
+    GArray *lengths;
+    Request r;
+    Driver d;
+    int fd;
+
+    fd = g_file_open_tmp("virtio-usb-XXXXXX", &path, NULL);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    qtest_qmp_assert_success(global_qtest, "{'execute': 'chardev-add',"
+        " 'arguments': {'id': 'null', 'backend': {'type': 'null', 'data': {}}}}");
+    driver_start(&d, obj, alloc);
+    qtest_qmp_device_add(d.qts, "usb-serial", "serial",
+                         "{'bus': 'vusb.0', 'port': '1', 'chardev': 'null',"
+                         " 'always-plugged': true, 'pcap': %s}", path);
+    port_up(&d, 1, VIRTIO_USB_SPEED_FULL);
+    set_address(&d, 1, 2);
+    for (d.framing = 0; d.framing < FRAMINGS; d.framing++) {
+        const uint32_t sizes[] = { 64, 64, 63, 128 };
+        int i;
+
+        for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+            r = data_request(1, 2, VIRTIO_USB_TYPE_BULK, 2, out, sizes[i]);
+            if (i != 1) {
+                r.header.flags = cpu_to_le16(VIRTIO_USB_REQ_ZERO_PACKET);
+            }
+            submit(&d, &r);
+            result = wait_for(&d, &r);
+            g_assert_cmpuint(result->status, ==, VIRTIO_USB_S_OK);
+            g_assert_cmpuint(result->actual, ==, sizes[i]);
+        }
+    }
+    unplug(&d, "serial");
+    driver_stop(&d);
+
+    lengths = out_packets(path, 2);
+    g_assert_cmpuint(lengths->len, ==, FRAMINGS * ARRAY_SIZE(packets));
+    for (fd = 0; fd < lengths->len; fd++) {
+        g_assert_cmpuint(g_array_index(lengths, uint32_t, fd), ==,
+                         packets[fd % ARRAY_SIZE(packets)]);
+    }
+    g_array_free(lengths, true);
+    unlink(path);
+}
+
 /* Make @count buffers of @heads available, without a word to the device */
 static void make_available(Driver *d, int nr, const uint32_t *heads, int count)
 {
@@ -1099,6 +1218,15 @@ static void make_available(Driver *d, int nr, const uint32_t *heads, int count)
                      heads[i]);
     }
     qtest_writew(d->qts, vq->avail + 2, idx + count);
+}
+
+/* A driver that notifies only where the device asks for it */
+static void test_event_idx(void *obj, void *data, QGuestAllocator *alloc)
+{
+    more_features = 1ull << VIRTIO_RING_F_EVENT_IDX;
+    test_storage(obj, data, alloc);
+    test_many(obj, data, alloc);
+    more_features = 0;
 }
 
 /*
@@ -1506,6 +1634,8 @@ static void virtio_usb_register(void)
     qos_add_test("storage", "virtio-usb", test_storage, NULL);
     qos_add_test("active", "virtio-usb", test_active, NULL);
     qos_add_test("hub", "virtio-usb", test_hub, NULL);
+    qos_add_test("zero-packet", "virtio-usb", test_zero_packet, NULL);
+    qos_add_test("event-idx", "virtio-usb", test_event_idx, NULL);
     qos_add_test("bytes", "virtio-usb", test_bytes, NULL);
     /* Where an address of RAM is its offset */
     if (g_str_equal(qtest_get_arch(), "x86_64")) {
