@@ -392,6 +392,8 @@ static Driver *xhci_new(Machine *m)
 
 /* Buffers for events: Linux has two for each port */
 #define EVENTS          16
+/* Up to so many bytes of data are copied behind the header or the result */
+#define SMALL           64
 
 typedef struct VirtIOUSB {
     Driver drv;
@@ -442,9 +444,13 @@ static void virtio_usb_transfer(Driver *drv, const Transfer *t)
 {
     VirtIOUSB *v = (VirtIOUSB *)drv;
     unsigned int out = 0, in = 0;
-    uint32_t left = t->length;
+    bool small = t->length && t->length <= SMALL;
+    uint32_t left = small ? 0 : t->length;
+    uint32_t small_out = small && !t->in ? t->length : 0;
+    uint32_t small_in = small && t->in ? t->length : 0;
     int i;
 
+    g_assert(!small || t->iov[0].iov_len >= t->length);
     memset(v->request, 0, sizeof(*v->request));
     v->request->tag = htole64(drv->urbs);
     v->request->port = 1;
@@ -456,9 +462,16 @@ static void virtio_usb_transfer(Driver *drv, const Transfer *t)
     if (t->setup) {
         memcpy(v->request->setup, t->setup, sizeof(v->request->setup));
     }
-    v->iov[out++] = (struct iovec) { v->request, sizeof(*v->request) };
+    if (small_out) {
+        memcpy(v->request + 1, t->iov[0].iov_base, small_out);
+    }
+    v->iov[out++] = (struct iovec) {
+        v->request, sizeof(*v->request) + small_out
+    };
     if (t->in) {
-        v->iov[out + in++] = (struct iovec) { v->result, sizeof(*v->result) };
+        v->iov[out + in++] = (struct iovec) {
+            v->result, sizeof(*v->result) + small_in
+        };
     }
     for (i = 0; i < t->pieces && left; i++) {
         uint32_t part = MIN(left, t->iov[i].iov_len);
@@ -474,6 +487,9 @@ static void virtio_usb_transfer(Driver *drv, const Transfer *t)
     virtio_usb_wait(v, 2);
     g_assert_cmpuint(le32toh(v->result->status), ==, VIRTIO_USB_S_OK);
     g_assert_cmpuint(le32toh(v->result->actual), ==, t->length);
+    if (small_in) {
+        memcpy(t->iov[0].iov_base, v->result + 1, small_in);
+    }
 }
 
 static Driver *virtio_usb_new(Machine *m)
@@ -493,8 +509,8 @@ static Driver *virtio_usb_new(Machine *m)
     }
     v->command = machine_alloc(m, sizeof(*v->command), 64);
     v->answer = machine_alloc(m, sizeof(*v->answer), 64);
-    v->request = machine_alloc(m, sizeof(*v->request), 64);
-    v->result = machine_alloc(m, sizeof(*v->result), 64);
+    v->request = machine_alloc(m, sizeof(*v->request) + SMALL, 64);
+    v->result = machine_alloc(m, sizeof(*v->result) + SMALL, 64);
     v->table = page_new(m);
     v->events = machine_alloc(m, EVENTS * sizeof(*v->events), 64);
     v->iov = g_new0(struct iovec, COMMAND_MAX / PAGE + 3);

@@ -10,7 +10,8 @@
  * address. virtio_usb.h has the wire format.
  *
  * Queues. Each URB is one request on the request queue: a header, the data where
- * the URB has it, a result. The control queue has commands: those of ports, which
+ * the URB has it, a result. A few bytes of data are copied behind the header or the
+ * result instead. The control queue has commands: those of ports, which
  * hub_control() waits for, and those about requests, for which nobody waits. The
  * event queue has the states of ports. An event is state, not a message: each one
  * says all about a port, so none is ever missed.
@@ -75,6 +76,8 @@
 #define VUSB_BUDGET		64
 /* Segments of data for which no memory is taken besides struct vusb_urb */
 #define VUSB_FEW_SEGS		4
+/* Bytes of data that are copied: a segment costs the device more than a copy costs us */
+#define VUSB_SMALL		64
 /* QEMU takes no more than 1024 descriptors, two are header and result */
 #define VUSB_SEGS_MAX		1022
 /* A command is answered before this, and a cancelled request is back, or the device is dead */
@@ -135,6 +138,7 @@ struct vusb_urb {
 	unsigned long deadline;	/* of a cancelled request */
 	bool restart;		/* the device waits for EP_RESTART */
 	bool in;
+	bool small;		/* the data are behind the header or the result */
 	int err;
 	struct scatterlist *data;
 	unsigned int segs;
@@ -142,8 +146,15 @@ struct vusb_urb {
 	struct scatterlist few[VUSB_FEW_SEGS];
 	struct vusb_cmd cmd;
 	struct virtio_usb_request request ____cacheline_aligned;
+	u8 small_out[VUSB_SMALL];
 	struct virtio_usb_result result ____cacheline_aligned;
+	u8 small_in[VUSB_SMALL];
 };
+
+static_assert(offsetof(struct vusb_urb, small_out) ==
+	      offsetofend(struct vusb_urb, request));
+static_assert(offsetof(struct vusb_urb, small_in) ==
+	      offsetofend(struct vusb_urb, result));
 
 struct vusb_ep {
 	struct list_head backlog;	/* struct vusb_urb */
@@ -548,6 +559,18 @@ static int vusb_map(struct vusb *vusb, struct vusb_urb *vurb, gfp_t gfp)
 		return 0;
 	if (left > vusb->max_transfer)
 		return -E2BIG;
+	if (!urb->num_sgs && buf && !is_vmalloc_addr(buf) &&
+	    (object_is_on_stack(buf) || !virt_addr_valid(buf))) {
+		dev_warn_ratelimited(&urb->dev->dev,
+				     "the transfer buffer is no kernel memory for data\n");
+		return -EAGAIN;
+	}
+	if (!urb->num_sgs && buf && left <= VUSB_SMALL) {
+		vurb->small = true;
+		if (!vurb->in)
+			memcpy(vurb->small_out, buf, left);
+		return 0;
+	}
 	if (urb->num_sgs) {
 		for_each_sg(urb->sg, from, urb->num_sgs, i) {
 			part = min(left, from->length);
@@ -562,11 +585,6 @@ static int vusb_map(struct vusb *vusb, struct vusb_urb *vurb, gfp_t gfp)
 	} else {
 		if (!buf)
 			return -EINVAL;
-		if (object_is_on_stack(buf) || !virt_addr_valid(buf)) {
-			dev_warn_ratelimited(&urb->dev->dev,
-					     "the transfer buffer is no kernel memory for data\n");
-			return -EAGAIN;
-		}
 		segs = vusb_count_segs(vusb, left);
 	}
 	if (segs > vusb->segs_max)
@@ -668,11 +686,14 @@ static struct vusb_urb *vusb_urb_alloc(struct vusb *vusb, struct urb *urb, gfp_t
 static int vusb_urb_add(struct vusb *vusb, struct vusb_urb *vurb)
 {
 	struct scatterlist request, result, *sgs[3];
+	unsigned int small = vurb->small ? vurb->urb->transfer_buffer_length : 0;
 	unsigned int out = 0, in = 0;
 	int err;
 
-	sg_init_one(&request, &vurb->request, sizeof(vurb->request));
-	sg_init_one(&result, &vurb->result, sizeof(vurb->result));
+	sg_init_one(&request, &vurb->request,
+		    sizeof(vurb->request) + (vurb->in ? 0 : small));
+	sg_init_one(&result, &vurb->result,
+		    sizeof(vurb->result) + (vurb->in ? small : 0));
 	sgs[out++] = &request;
 	if (vurb->segs && !vurb->in)
 		sgs[out++] = vurb->data;
@@ -900,6 +921,8 @@ static void vusb_urb_result(struct vusb *vusb, struct vusb_urb *vurb, unsigned i
 		if (!vurb->err)
 			vurb->err = -EPROTO;
 	}
+	if (vurb->small && vurb->in)
+		memcpy(urb->transfer_buffer, vurb->small_in, actual);
 	urb->actual_length = actual;
 }
 
