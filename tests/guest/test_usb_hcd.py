@@ -267,6 +267,23 @@ class UsbHcdDevices(UsbHcd):
         self.guest.wait_until('[ $(lsusb -t | grep -c Driver=usbhid) = 1 ]')
 
 
+class UsbHcdPacked(UsbHcd):
+    """Packed rings, for which the device asks for notifications in another way"""
+
+    options = {'usb': True,
+               'devices': [{'driver': 'virtio-usb', 'id': 'vusb', 'packed': True}]}
+    test_raw_disk = UsbHcdDevices.test_raw_disk
+    test_tablet = UsbHcdDevices.test_tablet
+
+
+class UsbHcdNoEventIndex(UsbHcd):
+    """Packed rings, and no index at which the device wants a notification"""
+
+    options = {'usb': True, 'devices': [{'driver': 'virtio-usb', 'id': 'vusb',
+                                         'packed': True, 'event_idx': False}]}
+    test_raw_disk = UsbHcdDevices.test_raw_disk
+
+
 class UsbHcdUpheaval(UsbHcd):
     """Things that go away while they are in use"""
 
