@@ -68,7 +68,8 @@ class Packages(SystemdTest):
 
     long = True
     options = {'initramfs': 'initramfs-tools',
-               'devices': SystemdTest.options['devices'],
+               'devices': [*SystemdTest.options['devices'],
+                           {'driver': 'virtio-usb-pci', 'id': 'vusb'}],
                'controller': {'max_ports': 100}}
 
     @classmethod
@@ -101,6 +102,26 @@ class Packages(SystemdTest):
         self.assertEqual(attributes['serial'], b'A1\n')
         self.guest.sh(f'[ -e /lib/modules/{old}/updates/dkms/virtio_console.ko ]')
 
+    def test_usb_driver(self):
+        """DKMS has built virtio_usb too, for both kernels; udev has loaded the module, and
+        a device of QEMU works."""
+        guest = self.guest
+        kernel, old, path, signer = guest.sh(
+            'uname -r; cat /root/old-kernel; modinfo -n virtio_usb\n'
+            'modinfo -F signer virtio_usb').splitlines()
+        self.assertEqual(path, f'/lib/modules/{kernel}/updates/dkms/virtio_usb.ko')
+        self.assertEqual(signer, 'DKMS module signing key')
+        guest.sh(f'[ -e /lib/modules/{old}/updates/dkms/virtio_usb.ko ]')
+        self.assertRegex(guest.sh('cat /sys/module/virtio_usb/version'), '^virtio-usb-')
+        guest.qmp('device_add', driver='usb-tablet', bus='vusb.0', id='tablet')
+        guest.wait_until('grep -q Tablet /sys/class/input/event*/device/name')
+        self.assertIn('/virtio', guest.sh(
+            'for e in /sys/class/input/event*; do grep -q Tablet $e/device/name && '
+            'readlink -f $e; done; :'))
+        guest.qmp('device_del', id='tablet')
+        guest.wait_event('DEVICE_DELETED', device='tablet')
+        guest.wait_until('! grep -q Tablet /sys/class/input/event*/device/name')
+
     def test_built_in(self):
         """A kernel that can't have the driver comes nevertheless, and is told of."""
         kernel = self.guest.sh('cat /root/builtin-kernel').strip()
@@ -108,6 +129,7 @@ class Packages(SystemdTest):
             f"dpkg-query -W -f '${{db:Status-Abbrev}}' linux-image-{kernel}"), 'ii ')
         said = self.guest.sh('cat /root/install.log')
         self.assertIn(f'Linux {kernel} has virtio_console built in', said)
+        self.assertIn(f'Linux {kernel} has no USB', said)
         self.assertNotIn('Error!', said)
         self.assertEqual(self.guest.sh(
             f'ls -d /lib/modules/{kernel}/updates 2>/dev/null || :'), '')
