@@ -5,7 +5,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Compare USB host controllers, all in one guest.
 
-    bench_usb_hcd.py [--kernel SERIES] [--rounds N] [--mib N] EMULATOR [CONTROLLER...]
+    bench_usb_hcd.py [--kernel SERIES] [--rounds N] [--mib N] [--profile]
+                     EMULATOR [CONTROLLER...]
 
 A CONTROLLER is a device of QEMU with its properties, as virtio-usb-pci,ioeventfd=off.
 Without one: virtio-usb-pci without and with ioeventfd, and qemu-xhci. Each has
@@ -14,15 +15,22 @@ a disk that is a null-co of QEMU, at high speed. A line for each figure:
   accesses   to registers of the controller that QEMU handles, for each URB, by the
              traces memory_region_ops_read and _write; and doorbells that are eventfds
   cpu        seconds of QEMU for each GiB that the guest reads: of all threads, and of
-             the main loop alone. The least of N rounds, the controllers in turn
+             the main loop alone. The least of N rounds, the controllers in turn;
+             and the ratio to the last controller in each round
   wakeups    a second of QEMU's main loop, with an idle tablet
+
+With --profile, instead of these: where QEMU's CPU time goes, by samples of perf.
 """
 
 import argparse
 import collections
 import pathlib
 import re
+import shutil
+import signal
+import subprocess
 import sys
+import tempfile
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -36,6 +44,12 @@ REGISTERS = re.compile(r'capabilities|operational|runtime|doorbell|usb[23] port|
                        r'virtio-pci-(common|isr|device|notify)-virtio-usb')
 EVENTS = ['memory_region_ops_read', 'memory_region_ops_write', 'virtio_queue_notify']
 URBS = {'virtio-usb': 'virtio_usb_request', 'qemu-xhci': 'usb_xhci_xfer_start'}
+
+# What calls the device's side: an access to a register, a bottom half, an eventfd, and
+# the block layer, whose coroutines have stacks of their own
+DEVICE_SIDE = {'memory_region_dispatch_read', 'memory_region_dispatch_write',
+               'aio_bh_call', 'virtio_queue_host_notifier_read', 'coroutine_trampoline'}
+OTHER_THREADS = {'call_rcu_thread', 'worker_thread'}
 
 
 class Controller:
@@ -118,6 +132,45 @@ def measure_cpu(guest, controller, mib):
     controller.cpu.append([(b - a) * 1024 / mib for a, b in zip(before, after)])
 
 
+def kind_of(is_main, functions):
+    """Where a sample of the main or another thread is. functions: those on the stack, the
+    innermost one first. A stack ends where the guest's code begins."""
+    names = set(functions)
+    if names & DEVICE_SIDE:
+        return "the device's side"
+    if is_main:
+        return 'the rest of the main loop'
+    if names & OTHER_THREADS:
+        return 'other threads'
+    return "the guest's code" if functions[0] == '[unknown]' else "the emulated CPU's"
+
+
+def profile(guest, controller, size, count):
+    with tempfile.NamedTemporaryFile() as file:
+        # virtqueue_pop() has 24 KiB on the stack
+        with subprocess.Popen(['perf', 'record', '--quiet', '-e', 'cpu-clock', '-F', '499',
+                               '--call-graph', 'dwarf,32768', '-p', str(guest.process.pid),
+                               '-o', file.name], stdin=subprocess.DEVNULL) as perf:
+            try:
+                time.sleep(1)
+                read(guest, controller, size, count)
+            finally:
+                perf.send_signal(signal.SIGINT)
+        text = subprocess.run(['perf', 'script', '--no-inline', '-F', 'tid,ip,sym',
+                               '-i', file.name], check=True, capture_output=True,
+                              text=True).stdout
+    kinds = collections.Counter()
+    for sample in text.strip().split('\n\n'):
+        tid, *stack = sample.splitlines()
+        functions = [line.split()[1] for line in stack if len(line.split()) > 1]
+        if functions:
+            kinds[kind_of(int(tid) == guest.process.pid, functions)] += 1
+    whole = sum(kinds.values())
+    print(f'{controller.name}: {count} reads of {size >> 10} KiB: {whole} samples: ' +
+          ', '.join(f'{100 * n / whole:.0f} % {kind}' for kind, n in kinds.most_common()),
+          flush=True)
+
+
 def count_wakeups(guest, controller):
     guest.qmp('device_add', driver='usb-tablet', bus=f'{controller.id}.0', id='tablet')
     guest.wait_until('cat /sys/class/input/event*/device/name | grep -q Tablet')
@@ -145,10 +198,13 @@ def main():
     parser.add_argument('--kernel', default='6.1', choices=['6.1', '6.12', 'newest'])
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--mib', type=int, default=64)
+    parser.add_argument('--profile', action='store_true')
     parser.add_argument('qemu', metavar='EMULATOR')
     parser.add_argument('controllers', nargs='*', metavar='CONTROLLER', default=[
         'virtio-usb-pci,ioeventfd=off', 'virtio-usb-pci,ioeventfd=on', 'qemu-xhci'])
     args = parser.parse_args()
+    if args.profile and not shutil.which('perf'):
+        parser.error('--profile needs perf: the package linux-perf')
 
     controllers = [Controller(words, n) for n, words in enumerate(args.controllers)]
     with Guest(args.qemu, usb=True, kernel=args.kernel,
@@ -156,6 +212,11 @@ def main():
         guest.sh('modprobe xhci_pci; modprobe virtio_usb')
         for controller in controllers:
             controller.plug_disk(guest)
+        if args.profile:
+            for controller in controllers:
+                profile(guest, controller, 128 << 10, args.mib * 8)
+                profile(guest, controller, 4 << 10, args.mib * 64)
+            return
         for controller in controllers:
             count_accesses(guest, controller, 128 << 10, args.mib * 8)
             count_accesses(guest, controller, 4 << 10, 512)
@@ -164,9 +225,13 @@ def main():
                 measure_cpu(guest, controller, args.mib)
         for controller in controllers:
             whole, main_loop = map(min, zip(*controller.cpu))
+            pairs = [ours[0] / last[0]
+                     for ours, last in zip(controller.cpu, controllers[-1].cpu)]
             print(f'{controller.name}: {whole:.2f} CPU s for each GiB, '
                   f'{main_loop:.2f} in the main loop; rounds: '
-                  f'{", ".join(f"{c[0]:.2f}" for c in controller.cpu)}', flush=True)
+                  f'{", ".join(f"{c[0]:.2f}" for c in controller.cpu)}; against '
+                  f'{controllers[-1].name}, round by round: '
+                  f'{", ".join(f"{pair:.2f}" for pair in pairs)}', flush=True)
         for controller in controllers:
             count_wakeups(guest, controller)
 
