@@ -41,7 +41,7 @@ typedef struct QVirtioUSBPCI {
 typedef enum Framing {
     APART,                      /* data beside the header or the result */
     TOGETHER,                   /* data with the header or the result */
-    STRADDLING,                 /* a byte of the data with them, the rest beside */
+    STRADDLING,                 /* a byte of data with them, the rest beside */
     SPARE,                      /* as TOGETHER, with room that is not used */
     FRAMINGS,
 } Framing;
