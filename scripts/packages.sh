@@ -29,7 +29,18 @@ needs_rows() {
         }' "$TOP/tests/README.md"
 }
 
-NEEDS=$(needs_rows)
+# The columns of all rows: by name, "|" and number, without spaces at the ends; nothing for
+# "-"
+declare -A NEEDS
+while IFS='|' read -r -a row; do
+    name=${row[0]// /}
+    for column in "${!row[@]}"; do
+        value=${row[column]#"${row[column]%%[! ]*}"}
+        value=${value%"${value##*[! ]}"}
+        NEEDS[$name|$((column + 1))]=${value#-}
+    done
+done < <(needs_rows)
+unset row name column value
 
 # cell ROWS NAME COLUMN: that column of the row whose first column is NAME, without
 # spaces at the ends; nothing for "-". Returns 1 if there is no such row.
@@ -47,19 +58,30 @@ cell() {
 # needs_column NAME COLUMN: a column, 1 to 8, of the row NAME; dies if there is no such
 # row
 needs_column() {
-    cell "$NEEDS" "$1" "$2" || die "neither scripts/needs nor tests/README.md has '$1'"
+    [ "${NEEDS[$1|1]+is there}" ] || die "neither scripts/needs nor tests/README.md has '$1'"
+    printf '%s\n' "${NEEDS[$1|$2]:-}"
 }
 
 # needs_of NAME...: these names and all names that they include, each once, included
 # names first; fails if a name has no row
 needs_of() {
-    local name included
+    local -A seen=()
+    local name
     for name in "$@"; do
-        included=$(needs_column "$name" 7) || exit 1
-        # shellcheck disable=SC2086 # one word a name
-        [ -z "$included" ] || needs_of $included || exit 1
-        echo "$name"
-    done | awk '!seen[$0]++'
+        needs_walk "$name" || return 1
+    done
+}
+
+# needs_walk NAME: the same of one name, without those that are in needs_of()'s "seen"
+needs_walk() {
+    local included
+    [ -z "${seen[$1]:-}" ] || return 0
+    [ "${NEEDS[$1|1]+is there}" ] || (needs_column "$1" 1) || return 1
+    for included in ${NEEDS[$1|7]:-}; do
+        needs_walk "$included" || return 1
+    done
+    seen[$1]=yes
+    echo "$1"
 }
 
 # packages_of NAME...: the packages that these names need, alternatives as "a/b"
@@ -74,7 +96,7 @@ packages_of() {
 needs_missing() {
     local name made
     for name in $(needs_of "$@"); do
-        made=$(needs_column "$name" 6)
+        made=${NEEDS[$name|6]:-}
         [ -n "$made" ] && [ -e "$BUILD/$made" ] || echo "$name"
     done
 }
@@ -101,7 +123,7 @@ sum_of() {
         shift
     fi
     for name in $("$names" "$@"); do
-        value=$(needs_column "$name" "$column")
+        value=${NEEDS[$name|$column]:-}
         sum=$((sum + ${value:-0}))
     done
     echo "$sum"
