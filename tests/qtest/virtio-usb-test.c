@@ -1170,11 +1170,12 @@ static void test_zero_packet(void *obj, void *data, QGuestAllocator *alloc)
     fd = g_file_open_tmp("virtio-usb-XXXXXX", &path, NULL);
     g_assert_cmpint(fd, >=, 0);
     close(fd);
+    /* Tests share a QEMU, and test_bytes() has a chardev as well */
     qtest_qmp_assert_success(global_qtest, "{'execute': 'chardev-add',"
-        " 'arguments': {'id': 'null', 'backend': {'type': 'null', 'data': {}}}}");
+        " 'arguments': {'id': 'zero', 'backend': {'type': 'null', 'data': {}}}}");
     driver_start(&d, obj, alloc);
     qtest_qmp_device_add(d.qts, "usb-serial", "serial",
-                         "{'bus': 'vusb.0', 'port': '1', 'chardev': 'null',"
+                         "{'bus': 'vusb.0', 'port': '1', 'chardev': 'zero',"
                          " 'always-plugged': true, 'pcap': %s}", path);
     port_up(&d, 1, VIRTIO_USB_SPEED_FULL);
     set_address(&d, 1, 2);
