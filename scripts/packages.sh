@@ -37,7 +37,8 @@ while IFS='|' read -r -a row; do
     for column in "${!row[@]}"; do
         value=${row[column]#"${row[column]%%[! ]*}"}
         value=${value%"${value##*[! ]}"}
-        NEEDS[$name|$((column + 1))]=${value#-}
+        [ "$value" != - ] || value=
+        NEEDS[$name|$((column + 1))]=$value
     done
 done < <(needs_rows)
 unset row name column value
